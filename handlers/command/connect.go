@@ -1,0 +1,89 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/tandem-sync/tandem/models"
+)
+
+// connect stores credentials without a browser, after Salesforce has accepted them, and enables the standard objects.
+func connect(p *Program, ctx context.Context, args []string) error {
+	f := flags("connect")
+	login := f.String("login-url", "", say("connect.login_url"))
+	auth := f.String("auth", string(models.AuthClientCredentials), say("connect.auth"))
+	clientID := f.String("client-id", "", say("connect.client_id"))
+	secretFile := f.String("client-secret-file", "", say("connect.client_secret_file"))
+	username := f.String("username", "", say("connect.username"))
+	keyFile := f.String("key-file", "", say("connect.key_file"))
+	rest, err := parse(f, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return usagef("command.no_arguments", "got", rest[0])
+	}
+	c := models.Connection{Auth: models.Auth(*auth), ClientID: *clientID, Username: *username}
+	need := func(flag, value string) error {
+		if value == "" {
+			return usagef("connect.needs", "flag", flag, "auth", *auth)
+		}
+		return nil
+	}
+	switch c.Auth {
+	case models.AuthClientCredentials:
+		err = errors.Join(need("--login-url", *login), need("--client-id", *clientID), need("--client-secret-file", *secretFile))
+	case models.AuthJWT:
+		err = errors.Join(need("--login-url", *login), need("--client-id", *clientID), need("--username", *username), need("--key-file", *keyFile))
+	default:
+		err = usagef("connect.auth_unknown", "auth", *auth)
+	}
+	if err != nil {
+		return usageError{err.Error()}
+	}
+	if c.LoginURL, err = p.CheckLoginURL(*login, p.Settings.AllowLocalOrg); err != nil {
+		return err
+	}
+	if c.ClientSecret, err = secretFrom(*secretFile); err != nil {
+		return err
+	}
+	if c.PrivateKey, err = secretFrom(*keyFile); err != nil {
+		return err
+	}
+	return p.with(ctx, func(db *models.DB) error { return p.connect(ctx, db, c) })
+}
+
+// connect tests the credentials, stores them, and enables the standard objects that they can see.
+func (p *Program) connect(ctx context.Context, db *models.DB, c models.Connection) error {
+	c, err := p.TestConnection(ctx, p.Settings, c)
+	if err != nil {
+		return err
+	}
+	c.State = models.StateConnected
+	if err := db.SaveConnection(ctx, c, actor()); err != nil {
+		return err
+	}
+	if err := db.EnableStandardObjects(ctx, c.Report.Visible); err != nil {
+		return err
+	}
+	fmt.Fprintln(p.Out, say("connect.done", "org", c.OrgName, "user", c.UserName))
+	for _, check := range c.Report.Checks {
+		fmt.Fprintf(p.Out, "  %-6s  %s\n", say("check.state."+string(check.State)), terminal().Check(check))
+	}
+	return nil
+}
+
+// secretFrom reads a secret from a file, so that it shows neither in the process list nor in a shell's history.
+func secretFrom(path string) (models.Secret, error) {
+	if path == "" {
+		return models.Secret{}, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return models.Secret{}, fmt.Errorf("%s: %w", say("connect.secret_unreadable"), err)
+	}
+	return models.NewSecret(strings.TrimSpace(string(text))), nil
+}

@@ -1,0 +1,198 @@
+// Tandem keeps Salesforce and a marketing database in step. This file reads the settings once, builds the parts, and starts
+// and stops them; what they do is theirs.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tandem-sync/tandem/handlers/command"
+	"github.com/tandem-sync/tandem/models"
+	"github.com/tandem-sync/tandem/models/localpg"
+	"github.com/tandem-sync/tandem/sync/engine"
+	"github.com/tandem-sync/tandem/sync/mirror"
+	"github.com/tandem-sync/tandem/sync/simorg"
+	"github.com/tandem-sync/tandem/web"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string) int {
+	settings, err := command.ReadSettings()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	m := &parts{log: settings.Log()}
+	slog.SetDefault(m.log)
+	program := command.Program{
+		Settings: settings, In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		Open: m.open, TestConnection: m.testConnection, CheckLoginURL: engine.CheckLoginURL, Serve: m.serve,
+		SimOrg: m.simOrg, SimOrgClientID: simorg.DefaultClientID, SimOrgClientSecret: simorg.DefaultClientSecret,
+	}
+	return program.Run(ctx, args)
+}
+
+// parts builds what the commands ask for.
+type parts struct{ log *slog.Logger }
+
+// open reaches the database, the named one or the private one, and brings its schema up to date.
+func (m *parts) open(ctx context.Context, s command.Settings) (*models.DB, func(), error) {
+	db, _, closeDB, err := m.openPool(ctx, s)
+	return db, closeDB, err
+}
+
+func (m *parts) openPool(ctx context.Context, s command.Settings) (*models.DB, *pgxpool.Pool, func(), error) {
+	if err := os.MkdirAll(filepath.Dir(s.SecretKeyFile), 0o755); err != nil { //nolint:gosec // the private PostgreSQL's user passes through it
+		return nil, nil, nil, err
+	}
+	url, letGo := s.DatabaseURL, func() {}
+	if url == "" {
+		server, err := localpg.Start(ctx, localpg.Config{DataDir: filepath.Join(s.DataDir, "postgresql"), Log: m.log})
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		url, letGo = server.URL(), func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			defer cancel()
+			if err := server.Stop(ctx); err != nil {
+				m.log.Error("the private PostgreSQL did not stop", "error", err)
+			}
+		}
+	}
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		letGo()
+		return nil, nil, nil, fmt.Errorf("TANDEM_DATABASE_URL cannot be read: it takes postgres://user:password@host:port/database")
+	}
+	// Each piece holds a connection for its rows and one for its account; the loops, River and the pages need some beside.
+	config.MaxConns = max(config.MaxConns, int32(2*s.Workers+12)) //nolint:gosec // at most 140
+	if config.ConnConfig.RuntimeParams["application_name"] == "" {
+		config.ConnConfig.RuntimeParams["application_name"] = "tandem"
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		letGo()
+		return nil, nil, nil, err
+	}
+	closeAll := func() { pool.Close(); letGo() }
+	for _, migrate := range []func(context.Context, *pgxpool.Pool) error{models.Migrate, mirror.Migrate, engine.Migrate} {
+		if err := migrate(ctx, pool); err != nil {
+			closeAll()
+			return nil, nil, nil, fmt.Errorf("bring the database up to date: %w", err)
+		}
+	}
+	keys, err := models.LoadKey(s.SecretKeyFile)
+	if err != nil {
+		closeAll()
+		return nil, nil, nil, err
+	}
+	db, err := models.Open(pool, keys)
+	if err != nil {
+		closeAll()
+		return nil, nil, nil, err
+	}
+	return db, pool, closeAll, nil
+}
+
+func (m *parts) testConnection(ctx context.Context, s command.Settings, c models.Connection) (models.Connection, error) {
+	return engine.Tester{AllowLocalOrg: s.AllowLocalOrg, Log: m.log}.Test(ctx, c)
+}
+
+// serve runs the web application, the worker, or both, until ctx ends or one of them fails.
+func (m *parts) serve(ctx context.Context, s command.Settings, o command.ServeOptions) error {
+	db, pool, closeDB, err := m.openPool(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer closeDB()
+	if s.AdminEmail != "" {
+		if err := db.EnsureAdmin(ctx, s.AdminEmail, s.AdminPassword); err != nil {
+			return err
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	if o.Worker {
+		worker, err := engine.New(engine.Config{
+			Pool: pool, Models: db, Mirror: mirror.New(pool), Log: m.log,
+			AllowLocalOrg: s.AllowLocalOrg, Rest: s.Rest, Workers: s.Workers,
+		})
+		if err != nil {
+			return err
+		}
+		group.Go(func() error { return worker.Run(ctx) })
+	}
+	if o.Web {
+		tester := engine.Tester{AllowLocalOrg: s.AllowLocalOrg, Log: m.log}
+		server, err := web.New(web.Config{
+			Models: db, Pool: pool, PublicURL: s.URL(), Log: m.log, SimOrgURL: o.SimOrgURL,
+			TestConnection: tester.Test, Exchange: tester.Exchange, AuthorizeURL: engine.AuthorizeURL,
+			CheckLoginURL: func(raw string) (string, error) { return engine.CheckLoginURL(raw, s.AllowLocalOrg) },
+		})
+		if err != nil {
+			return err
+		}
+		listener, err := net.Listen("tcp", s.Listen)
+		if err != nil {
+			return fmt.Errorf("TANDEM_LISTEN is %q: %w", s.Listen, err)
+		}
+		url := s.URL()
+		if token, made, err := db.SetupLink(ctx); err != nil {
+			return err
+		} else if made {
+			url += "/set-up/" + token
+		}
+		group.Go(func() error { return server.Serve(ctx, listener) })
+		o.Ready(url)
+	}
+	return group.Wait()
+}
+
+// simOrg runs the simulated org on the listener.
+func (m *parts) simOrg(ctx context.Context, l net.Listener, o command.SimOrgOptions) error {
+	org, err := simorg.New(simorg.Config{
+		Seed: o.Seed, Leads: o.Leads, WideLeads: o.WideLeads, Contacts: o.Contacts, Accounts: o.Accounts, Tasks: o.Tasks, Events: o.Events,
+		StateFile: o.StateFile, Log: m.log,
+	})
+	if err != nil {
+		return err
+	}
+	defer org.Close()
+	server := &http.Server{Handler: org.Handler(), ReadHeaderTimeout: 10 * time.Second}
+	if o.LifePerMinute > 0 {
+		go org.Life(ctx, o.LifePerMinute)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(l) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	soft, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	if err := server.Shutdown(soft); err != nil {
+		_ = server.Close()
+	}
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}

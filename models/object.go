@@ -1,0 +1,151 @@
+package models
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+)
+
+// Direction says which way an object's changes flow.
+type Direction string
+
+// The directions.
+const (
+	TwoWay         Direction = "two-way"
+	FromSalesforce Direction = "from-salesforce"
+)
+
+// Object is one Salesforce object and the admin's choice for it. What the screen says of it is computed: see StatusOf.
+type Object struct {
+	Name          string `gorm:"primaryKey"`
+	Label         string
+	LabelPlural   string
+	Direction     Direction
+	Position      int
+	Custom        bool
+	Enabled       bool
+	Paused        bool
+	Hidden        bool // these credentials cannot see it
+	ErrorCode     string
+	Error         string // what its last run failed with; empty once one succeeded
+	ErrorAt       *time.Time
+	LastSyncedAt  *time.Time
+	FirstSyncedAt *time.Time
+}
+
+// TableName is where objects are.
+func (Object) TableName() string { return "admin.objects" }
+
+// StandardObjects are the objects that are switched on with a connection, in the order in which a cycle reads and the pages show them.
+var StandardObjects = []Object{
+	{Name: "Lead", Label: "Lead", LabelPlural: "Leads", Direction: TwoWay},
+	{Name: "Contact", Label: "Contact", LabelPlural: "Contacts", Direction: TwoWay},
+	{Name: "Account", Label: "Account", LabelPlural: "Accounts", Direction: FromSalesforce},
+	{Name: "User", Label: "User", LabelPlural: "Users", Direction: FromSalesforce},
+	{Name: "Group", Label: "Group", LabelPlural: "Groups and queues", Direction: FromSalesforce},
+	{Name: "Opportunity", Label: "Opportunity", LabelPlural: "Opportunities", Direction: FromSalesforce},
+	{Name: "OpportunityContactRole", Label: "Opportunity contact role", LabelPlural: "Opportunity contact roles", Direction: FromSalesforce},
+	{Name: "Campaign", Label: "Campaign", LabelPlural: "Campaigns", Direction: TwoWay},
+	{Name: "CampaignMember", Label: "Campaign member", LabelPlural: "Campaign members", Direction: TwoWay},
+	{Name: "CampaignMemberStatus", Label: "Campaign member status", LabelPlural: "Campaign member statuses", Direction: FromSalesforce},
+	{Name: "Task", Label: "Task", LabelPlural: "Tasks", Direction: FromSalesforce},
+	{Name: "Event", Label: "Event", LabelPlural: "Events", Direction: FromSalesforce},
+}
+
+// Objects lists the objects in their order.
+func (db *DB) Objects(ctx context.Context) ([]Object, error) {
+	var o []Object
+	return o, db.gorm.WithContext(ctx).Order("position, name").Find(&o).Error
+}
+
+// Object gives one object; ErrNotFound if it is not known.
+func (db *DB) Object(ctx context.Context, name string) (Object, error) {
+	var o Object
+	return o, found(db.gorm.WithContext(ctx).First(&o, "name = ?", name).Error)
+}
+
+// EnableStandardObjects makes the standard objects known after a connection was saved: those that the user can see are
+// switched on, the rest are marked as hidden. What the admin chose before stays.
+func (db *DB) EnableStandardObjects(ctx context.Context, visible []string) error {
+	return db.tx(ctx, func(tx *gorm.DB) error {
+		for i, o := range StandardObjects {
+			o.Position = (i + 1) * 10
+			o.Enabled = true
+			o.Hidden = !slices.Contains(visible, o.Name)
+			if err := tx.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "name"}}, DoUpdates: clause.AssignmentColumns([]string{"hidden"})}).Create(&o).Error; err != nil {
+				return err
+			}
+		}
+		return wake(tx)
+	})
+}
+
+// EnableObjects switches objects on.
+func (db *DB) EnableObjects(ctx context.Context, names []string, actor string) error {
+	return db.setObjects(ctx, names, actor, "object.enable", "enabled", true)
+}
+
+// DisableObjects switches objects off. Their tables stay as they are.
+func (db *DB) DisableObjects(ctx context.Context, names []string, actor string) error {
+	return db.setObjects(ctx, names, actor, "object.disable", "enabled", false)
+}
+
+// PauseObject holds one object up; the run under way goes on when it is resumed.
+func (db *DB) PauseObject(ctx context.Context, name, actor string) error {
+	return db.setObjects(ctx, []string{name}, actor, "object.pause", "paused", true)
+}
+
+// ResumeObject lets a paused object go on.
+func (db *DB) ResumeObject(ctx context.Context, name, actor string) error {
+	return db.setObjects(ctx, []string{name}, actor, "object.resume", "paused", false)
+}
+
+func (db *DB) setObjects(ctx context.Context, names []string, actor, action, column string, value bool) error {
+	return db.tx(ctx, func(tx *gorm.DB) error {
+		for _, name := range names {
+			r := tx.Model(&Object{}).Where("name = ?", name).Update(column, value)
+			if r.Error != nil {
+				return r.Error
+			}
+			if r.RowsAffected == 0 {
+				return refuse(CodeNotFound, "object.unknown", "name", name)
+			}
+			if column == "enabled" && !value {
+				// An object that is switched off must not hold up its cycle.
+				if err := db.endRuns(tx, name, RunCanceled); err != nil {
+					return err
+				}
+			}
+			if err := db.audit(tx, actor, action, name, nil); err != nil {
+				return err
+			}
+		}
+		return wake(tx)
+	})
+}
+
+// NoteObjectVisible takes over what the org calls the object; an empty label leaves what is known.
+func (db *DB) NoteObjectVisible(ctx context.Context, name, label, labelPlural string) error {
+	set := map[string]any{"hidden": false}
+	if label != "" && labelPlural != "" {
+		set["label"], set["label_plural"] = label, labelPlural
+	}
+	return db.gorm.WithContext(ctx).Model(&Object{}).Where("name = ? AND (hidden OR ? <> '' AND (label <> ? OR label_plural <> ?))", name, label, label, labelPlural).Updates(set).Error
+}
+
+// NoteObjectHidden notes that the credentials cannot see the object. Its data stay.
+func (db *DB) NoteObjectHidden(ctx context.Context, name, code, message string) error {
+	return db.gorm.WithContext(ctx).Model(&Object{}).Where("name = ?", name).
+		Updates(map[string]any{"hidden": true, "error_code": code, "error": message, "error_at": db.Now()}).Error
+}
+
+// ObjectsDue lists the objects that the next cycle reads: switched on, not paused, not hidden at the last look, and with no
+// run under way beside the cycle.
+func (db *DB) ObjectsDue(ctx context.Context) ([]string, error) {
+	var names []string
+	return names, db.gorm.WithContext(ctx).Raw(`SELECT name FROM admin.objects o WHERE enabled AND NOT paused
+		AND NOT EXISTS (SELECT FROM admin.runs r WHERE r.object = o.name AND r.ended_at IS NULL) ORDER BY position, name`).Scan(&names).Error
+}

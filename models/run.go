@@ -1,0 +1,301 @@
+package models
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+)
+
+// RunKind says what a run is for.
+type RunKind string
+
+// The kinds of run.
+const (
+	RunFirstSync RunKind = "first-sync" // all records, because none were read yet
+	RunChanges   RunKind = "changes"    // what changed since the watermark
+	RunResync    RunKind = "resync"     // all records again, because somebody asked
+	RunCheck     RunKind = "check"      // compares with the org
+	RunSend      RunKind = "send"       // sends local changes
+)
+
+// RunState says where a run is in its life.
+type RunState string
+
+// The states of a run.
+const (
+	RunQueued      RunState = "queued"      // asked for, by the cycle or a person; a worker starts it
+	RunRunning     RunState = "running"     // a worker has begun; it goes on piece by piece, also when it waits for Salesforce
+	RunInterrupted RunState = "interrupted" // its worker died; the next one to look makes it running again
+	RunSucceeded   RunState = "succeeded"   // done
+	RunFailed      RunState = "failed"      // given up; the next cycle tries anew
+	RunCanceled    RunState = "canceled"    // a person stopped it
+)
+
+// RunPhase says what a running run is at.
+type RunPhase string
+
+// The phases of a running run.
+const (
+	PhaseNone       RunPhase = ""
+	PhaseDescribing RunPhase = "describing" // asks what the object looks like now
+	PhasePreparing  RunPhase = "preparing"  // Salesforce prepares a bulk result
+	PhaseReading    RunPhase = "reading"
+	PhaseFinishing  RunPhase = "finishing" // statistics, indexes, the watermark
+)
+
+// Run is one pass over one object: one row of the history.
+type Run struct {
+	ID          int64 `gorm:"primaryKey"`
+	Cycle       *int64
+	Object      string
+	Kind        RunKind
+	State       RunState
+	Phase       RunPhase
+	RequestedBy string
+	RequestedAt time.Time
+	StartedAt   *time.Time
+	EndedAt     *time.Time
+	HeartbeatAt *time.Time
+	ResumesAt   *time.Time // when a run that waits is tried again
+	Expected    int64      // records that Salesforce said there are; 0 if it has not
+	Read        int64
+	New         int64
+	Changed     int64
+	Deleted     int64
+	Unchanged   int64
+	Sent        int64
+	Refused     int64
+	APICalls    int64 `gorm:"column:api_calls"`
+	ErrorCode   string
+	Error       string
+}
+
+// TableName is where runs are.
+func (Run) TableName() string { return "admin.runs" }
+
+// Active tells whether the run is not over.
+func (r Run) Active() bool { return r.EndedAt == nil }
+
+// Left estimates how long a running run goes on reading, by its rate so far; 0 if nothing can be said.
+func (r Run) Left(now time.Time) time.Duration {
+	if r.StartedAt == nil || r.Read <= 0 || r.Expected <= r.Read || r.Phase != PhaseReading {
+		return 0
+	}
+	return time.Duration(float64(now.Sub(*r.StartedAt)) / float64(r.Read) * float64(r.Expected-r.Read))
+}
+
+// Run gives one run; ErrNotFound if there is none.
+func (db *DB) Run(ctx context.Context, id int64) (Run, error) {
+	var r Run
+	return r, found(db.gorm.WithContext(ctx).First(&r, "id = ?", id).Error)
+}
+
+// ActiveRuns lists the runs that are not over, oldest first.
+func (db *DB) ActiveRuns(ctx context.Context) ([]Run, error) {
+	var r []Run
+	return r, db.gorm.WithContext(ctx).Where("ended_at IS NULL").Order("id").Find(&r).Error
+}
+
+// CycleRuns lists the runs of a cycle in their order.
+func (db *DB) CycleRuns(ctx context.Context, cycle int64) ([]Run, error) {
+	var r []Run
+	return r, db.gorm.WithContext(ctx).Where("cycle = ?", cycle).Order("id").Find(&r).Error
+}
+
+// RunFilter narrows the history. Its zero value means everything, newest first.
+type RunFilter struct {
+	Object   string
+	Kind     RunKind
+	State    RunState
+	From, To time.Time // by start of the request, half-open
+	Before   int64     // runs older than this one, for the next page
+	Limit    int       // at most; 100 if 0
+}
+
+// Runs lists the history.
+func (db *DB) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
+	q := db.gorm.WithContext(ctx).Order("id DESC")
+	if f.Object != "" {
+		q = q.Where("object = ?", f.Object)
+	}
+	if f.Kind != "" {
+		q = q.Where("kind = ?", f.Kind)
+	}
+	if f.State != "" {
+		q = q.Where("state = ?", f.State)
+	}
+	if !f.From.IsZero() {
+		q = q.Where("requested_at >= ?", f.From)
+	}
+	if !f.To.IsZero() {
+		q = q.Where("requested_at < ?", f.To)
+	}
+	if f.Before > 0 {
+		q = q.Where("id < ?", f.Before)
+	}
+	if f.Limit <= 0 {
+		f.Limit = 100
+	}
+	var r []Run
+	return r, q.Limit(f.Limit).Find(&r).Error
+}
+
+// RunHeld tells whether a run may not go on now: everything or its object is paused, or an older run of the object comes first.
+func (db *DB) RunHeld(ctx context.Context, r Run) (bool, error) {
+	var held bool
+	return held, db.gorm.WithContext(ctx).Raw(`SELECT EXISTS (SELECT FROM admin.state WHERE paused)
+		OR EXISTS (SELECT FROM admin.objects WHERE name = ? AND paused)
+		OR EXISTS (SELECT FROM admin.runs WHERE object = ? AND ended_at IS NULL AND id < ?)`, r.Object, r.Object, r.ID).Scan(&held).Error
+}
+
+// StartRun notes that a worker has begun the run.
+func (db *DB) StartRun(ctx context.Context, id int64) error {
+	now := db.Now()
+	return db.gorm.WithContext(ctx).Exec(`UPDATE admin.runs SET state = 'running', started_at = coalesce(started_at, ?), heartbeat_at = ? WHERE id = ? AND ended_at IS NULL`, now, now, id).Error
+}
+
+// RunProgress is how far a run has come. Counts are of the whole run, not of a piece.
+type RunProgress struct {
+	Phase                                                     RunPhase
+	Expected, Read, New, Changed, Deleted, Unchanged, Refused int64
+}
+
+// ProgressRun notes how far a run has come; whatever it waited for is over. Counts never go back: pieces of one run end in any order.
+func (db *DB) ProgressRun(ctx context.Context, id int64, p RunProgress) error {
+	return db.gorm.WithContext(ctx).Exec(`UPDATE admin.runs SET phase = ?, expected = CASE WHEN ? > 0 THEN ? ELSE expected END, read = greatest(read, ?), new = greatest(new, ?),
+		changed = greatest(changed, ?), deleted = greatest(deleted, ?), unchanged = greatest(unchanged, ?), refused = greatest(refused, ?),
+		heartbeat_at = ?, resumes_at = NULL, error_code = '', error = '' WHERE id = ? AND ended_at IS NULL`,
+		p.Phase, p.Expected, p.Expected, p.Read, p.New, p.Changed, p.Deleted, p.Unchanged, p.Refused, db.Now(), id).Error
+}
+
+// AddCalls adds API calls to a run's account.
+func (db *DB) AddCalls(ctx context.Context, id, calls int64) error {
+	return db.gorm.WithContext(ctx).Exec(`UPDATE admin.runs SET api_calls = api_calls + ? WHERE id = ?`, calls, id).Error
+}
+
+// NoteRunWaits notes why a run waits and for how long.
+func (db *DB) NoteRunWaits(ctx context.Context, id int64, code, message string, d time.Duration) error {
+	now := db.Now()
+	return db.gorm.WithContext(ctx).Exec(`UPDATE admin.runs SET error_code = ?, error = ?, resumes_at = ?, heartbeat_at = ? WHERE id = ? AND ended_at IS NULL`, code, message, now.Add(d), now, id).Error
+}
+
+// RunOutcome is how a run ended and what it did.
+type RunOutcome struct {
+	State                                           RunState
+	Read, New, Changed, Deleted, Unchanged, Refused int64
+	ErrorCode, Error                                string
+	Keep                                            bool // leave the counts as the last progress had them
+}
+
+// FinishRun ends a run, and notes on its object that it is synced or what it failed with. A run that ended already stays as it ended.
+func (db *DB) FinishRun(ctx context.Context, id int64, o RunOutcome) error {
+	return db.tx(ctx, func(tx *gorm.DB) error {
+		var r Run
+		if err := found(tx.Clauses(clause.Locking{Strength: "UPDATE"}).First(&r, "id = ?", id).Error); err != nil {
+			return err
+		}
+		if !r.Active() {
+			return nil
+		}
+		now := db.Now()
+		set := map[string]any{"state": o.State, "phase": "", "ended_at": now, "heartbeat_at": now, "resumes_at": nil, "error_code": o.ErrorCode, "error": o.Error}
+		if !o.Keep {
+			set["read"], set["new"], set["changed"], set["deleted"], set["unchanged"], set["refused"] = o.Read, o.New, o.Changed, o.Deleted, o.Unchanged, o.Refused
+		}
+		if r.StartedAt == nil {
+			set["started_at"] = now
+		}
+		if err := tx.Model(&Run{}).Where("id = ?", id).Updates(set).Error; err != nil {
+			return err
+		}
+		switch o.State {
+		case RunSucceeded:
+			set = map[string]any{"last_synced_at": now, "first_synced_at": gorm.Expr("coalesce(first_synced_at, ?)", now), "error_code": "", "error": "", "error_at": nil}
+		case RunFailed:
+			set = map[string]any{"error_code": o.ErrorCode, "error": o.Error, "error_at": now}
+		default:
+			return wake(tx)
+		}
+		if err := tx.Model(&Object{}).Where("name = ?", r.Object).Updates(set).Error; err != nil {
+			return err
+		}
+		return wake(tx)
+	})
+}
+
+// endRuns ends whatever an object has under way.
+func (db *DB) endRuns(tx *gorm.DB, object string, state RunState) error {
+	now := db.Now()
+	return tx.Exec(`UPDATE admin.runs SET state = ?, phase = '', ended_at = ?, started_at = coalesce(started_at, ?), resumes_at = NULL WHERE object = ? AND ended_at IS NULL`, state, now, now, object).Error
+}
+
+// CancelRun stops a run that is not over.
+func (db *DB) CancelRun(ctx context.Context, id int64, actor string) error {
+	return db.tx(ctx, func(tx *gorm.DB) error {
+		now := db.Now()
+		r := tx.Exec(`UPDATE admin.runs SET state = 'canceled', phase = '', ended_at = ?, started_at = coalesce(started_at, ?), resumes_at = NULL WHERE id = ? AND ended_at IS NULL`, now, now, id)
+		if r.Error != nil {
+			return r.Error
+		}
+		if r.RowsAffected == 0 {
+			return refuse(CodeConflict, "run.over")
+		}
+		var run Run
+		if err := tx.First(&run, "id = ?", id).Error; err != nil {
+			return err
+		}
+		if err := db.audit(tx, actor, "run.cancel", run.Object, map[string]string{"kind": string(run.Kind)}); err != nil {
+			return err
+		}
+		return wake(tx)
+	})
+}
+
+// historyKept is how long ended runs are kept: 13 months, so that a month can be compared with the same one a year before.
+const historyKept = 396 * 24 * time.Hour
+
+// PruneHistory removes what is older than the history is kept, at most a few thousand rows at once; it gives how many.
+func (db *DB) PruneHistory(ctx context.Context) (int64, error) {
+	limit := db.Now().Add(-historyKept)
+	r := db.gorm.WithContext(ctx).Exec(`DELETE FROM admin.runs WHERE id IN (SELECT id FROM admin.runs WHERE ended_at < ? ORDER BY id LIMIT 5000)`, limit)
+	if r.Error != nil {
+		return 0, r.Error
+	}
+	n := r.RowsAffected
+	r = db.gorm.WithContext(ctx).Exec(`DELETE FROM admin.cycles WHERE number IN (SELECT number FROM admin.cycles WHERE ended_at < ? ORDER BY number LIMIT 5000)`, limit)
+	return n, r.Error
+}
+
+// RequestResync asks for an object to be read again in full. A resync that is under way already is the answer to a second request.
+func (db *DB) RequestResync(ctx context.Context, object, actor string) (Run, error) {
+	var run Run
+	err := db.tx(ctx, func(tx *gorm.DB) error {
+		var o Object
+		err := tx.First(&o, "name = ?", object).Error
+		if errors.Is(err, gorm.ErrRecordNotFound) {
+			return refuse(CodeNotFound, "object.unknown", "name", object)
+		}
+		if err != nil {
+			return err
+		}
+		if !o.Enabled {
+			return refuse(CodeConflict, "object.off", "name", object)
+		}
+		r := tx.Raw(`INSERT INTO admin.runs (object, kind, state, requested_by, requested_at) VALUES (?, 'resync', 'queued', ?, ?)
+			ON CONFLICT (object, (kind = 'resync')) WHERE ended_at IS NULL DO NOTHING RETURNING *`, object, actor, db.Now()).Scan(&run)
+		if r.Error != nil {
+			return r.Error
+		}
+		if r.RowsAffected == 0 {
+			return found(tx.First(&run, "object = ? AND kind = 'resync' AND ended_at IS NULL", object).Error)
+		}
+		if err := db.audit(tx, actor, "object.resync", object, nil); err != nil {
+			return err
+		}
+		return wake(tx)
+	})
+	return run, err
+}

@@ -1,0 +1,90 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/tandem-sync/tandem/sync/mirror"
+	"github.com/tandem-sync/tandem/sync/salesforce"
+)
+
+const (
+	// deletedOverlap is how far back /deleted is asked again: Salesforce trims its log in steps of two hours.
+	deletedOverlap = 2 * time.Hour
+	// deletedReach is how far back Salesforce answers at all, less a day for the time that passes meanwhile.
+	deletedReach = 14 * 24 * time.Hour
+	// coveredMargin makes up for the minutes that the replication calls round to.
+	coveredMargin = time.Minute
+)
+
+// readChanges reads what changed since the watermark, deletions included, and moves the watermark.
+//
+// A record is stamped when it is saved inside its transaction and seen when that commits, so a stamp below the watermark can
+// turn up late. The read therefore begins at the start of the oldest transaction that was open before the read that set the
+// watermark, as far as the org has told, and at least LookBack below it; records that are already here cost nothing but the reading.
+func (p *piece) readChanges(ctx context.Context, mark mirror.Watermark) (outcome, error) {
+	now, err := p.serverTime(ctx)
+	if err != nil {
+		return outcome{}, err
+	}
+	from := mark.At.Add(-p.LookBack)
+	if covered := mark.CoveredAt.Add(-coveredMargin); !mark.CoveredAt.IsZero() && covered.Before(from) {
+		from = covered
+	}
+	if p.args.AskCovered || mark.CoveredAskedAt.IsZero() {
+		if err := p.askCovered(ctx, now); err != nil {
+			return outcome{}, err
+		}
+	}
+	stamp := p.stampField()
+	if stamp == "" {
+		// Nothing tells what changed: everything is read again. Such objects are small, and unchanged records are not written.
+		return p.readQuery(ctx, mark, mirror.LoadChanges, "", now, p.deletions(mark, now))
+	}
+	return p.readQuery(ctx, mark, mirror.LoadChanges, stamp+" >= "+from.UTC().Format("2006-01-02T15:04:05Z"), now, p.deletions(mark, now))
+}
+
+// stampField names the field that changes are followed by: SystemModstamp, which moves with automation too, or the next best.
+func (p *piece) stampField() string {
+	for _, name := range []string{"SystemModstamp", "LastModifiedDate", "CreatedDate"} {
+		if f, ok := p.table.Schema().Field(name); ok && f.Filterable {
+			return name
+		}
+	}
+	return ""
+}
+
+// deletions gives the part of the read that asks the org's log of deletions, when it is this object's turn: always for
+// objects whose records do not say that they are deleted, now and then for the rest, to catch what was purged at once.
+func (p *piece) deletions(mark mirror.Watermark, now time.Time) extra {
+	if !p.table.Schema().Replicateable || !p.args.AskDeleted && p.table.HasIsDeleted() {
+		return nil
+	}
+	return func(ctx context.Context, batch *mirror.ChangeBatch) (int64, error) {
+		from := mark.DeletedThrough
+		if from.IsZero() {
+			from = mark.At
+		}
+		from = from.Add(-deletedOverlap)
+		if limit := now.Add(-deletedReach); from.Before(limit) {
+			from = limit
+		}
+		deleted, err := p.client.Deleted(ctx, p.run.Object, from, now)
+		if err != nil {
+			if salesforce.IsTransient(err) || salesforce.IsHalting(err) {
+				return 0, err
+			}
+			p.Log.Warn("the org does not give its list of deletions", "object", p.run.Object, "error", err)
+			return 0, nil
+		}
+		ids := make([]mirror.DeletedID, len(deleted.Records))
+		for i, r := range deleted.Records {
+			ids[i] = mirror.DeletedID{ID: r.ID, At: r.DeletedAt}
+		}
+		n, err := batch.Tombstone(ctx, ids)
+		if err != nil {
+			return 0, err
+		}
+		return n, batch.DeletedThrough(ctx, deleted.LatestDateCovered, now)
+	}
+}

@@ -1,0 +1,346 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"github.com/tandem-sync/tandem/models"
+	"github.com/tandem-sync/tandem/sync/mirror"
+	"github.com/tandem-sync/tandem/sync/salesforce"
+)
+
+// coveredAsk is how far back /updated is asked when only its latestDateCovered is wanted; the call takes no less than a minute.
+const coveredAsk = 3 * time.Minute
+
+// readAll reads every record, deleted and archived ones too: the first sync and a resync. Few come at once by REST, many by Bulk.
+func (p *piece) readAll(ctx context.Context, mark mirror.Watermark) (outcome, error) {
+	kind := mirror.LoadFirst
+	if p.run.Kind == models.RunResync {
+		kind = mirror.LoadResync
+	}
+	// The watermark is the org's time from before the read: what changes while it runs is read again by the changes after it.
+	now, err := p.serverTime(ctx)
+	if err != nil {
+		return outcome{}, err
+	}
+	if err := p.askCovered(ctx, now); err != nil {
+		return outcome{}, err
+	}
+	return p.readQuery(ctx, mark, kind, "", now, nil)
+}
+
+// askCovered asks how far reading is complete: the start of the oldest transaction still open in the org. It has to be asked
+// before the read that relies on it, or a transaction that commits between the two is missed.
+func (p *piece) askCovered(ctx context.Context, now time.Time) error {
+	if !p.table.Schema().Replicateable {
+		return nil
+	}
+	updated, err := p.client.Updated(ctx, p.run.Object, now.Add(-coveredAsk), now)
+	if err != nil {
+		if salesforce.IsTransient(err) || salesforce.IsHalting(err) {
+			return err
+		}
+		// Some objects say that they are replicateable and refuse the call; the look-back stands in for the answer.
+		p.Log.Warn("the org does not say how far reading is complete", "object", p.run.Object, "error", err)
+		return nil
+	}
+	return p.Mirror.SetCovered(ctx, p.run.Object, updated.LatestDateCovered, now)
+}
+
+// readQuery reads what the condition selects. The first page of a REST query says how much that is: if it is little, the
+// pages are applied as they come and committed with the watermark in one transaction; if it is much, a Bulk job reads it.
+func (p *piece) readQuery(ctx context.Context, mark mirror.Watermark, kind mirror.LoadKind, where string, now time.Time, more extra) (outcome, error) {
+	soql := p.soql(where)
+	if p.client.QueryURLLen(soql) > salesforce.MaxURL {
+		// Too many fields for one URL. Asking only how many records there are is short, and mostly the answer is none.
+		count := "SELECT COUNT() FROM " + p.run.Object
+		if where != "" {
+			count += " WHERE " + where
+		}
+		n, err := p.client.CountAll(ctx, count)
+		if err != nil {
+			return outcome{}, err
+		}
+		if n > 0 {
+			return p.startLoad(ctx, kind, soql, now, int64(n))
+		}
+		return p.applyPages(ctx, mark, kind, "", now, more)
+	}
+	return p.applyPages(ctx, mark, kind, soql, now, more)
+}
+
+// extra is a further part of a read that commits with it; it gives how many records it marked as deleted.
+type extra func(context.Context, *mirror.ChangeBatch) (int64, error)
+
+// applyPages applies the pages of a REST query and commits them with the watermark, all or nothing (Invariant 1). An empty
+// query reads nothing. A first page that announces more than BulkAbove records turns the read into a bulk load.
+func (p *piece) applyPages(ctx context.Context, mark mirror.Watermark, kind mirror.LoadKind, soql string, now time.Time, more extra) (outcome, error) {
+	var batch *mirror.ChangeBatch
+	begin := func() (err error) {
+		batch, err = p.Mirror.Changes(ctx, p.run.Object)
+		return err
+	}
+	defer func() {
+		if batch != nil {
+			batch.Rollback()
+		}
+	}()
+	var sum mirror.Result
+	if soql != "" {
+		for page, err := range p.client.QueryRows(ctx, p.table.Fields(), soql, true) {
+			if err != nil {
+				return outcome{}, err
+			}
+			if batch == nil {
+				if page.TotalSize > p.BulkAbove {
+					o, err := p.startLoad(ctx, kind, soql, now, int64(page.TotalSize))
+					if !salesforce.IsBulkUnsupported(err) {
+						return o, err
+					}
+					p.Log.Info("Bulk does not read this object; REST does", "object", p.run.Object, "records", page.TotalSize)
+				}
+				if err := begin(); err != nil {
+					return outcome{}, err
+				}
+			}
+			if err := p.progress(ctx, models.RunProgress{Phase: models.PhaseReading, Expected: int64(max(page.TotalSize, 0)), Read: sum.Read}); err != nil {
+				return outcome{}, err
+			}
+			r, err := batch.Apply(ctx, page.Rows)
+			if err != nil {
+				return outcome{}, err
+			}
+			sum = sum.Plus(r)
+		}
+	}
+	if batch == nil {
+		if err := begin(); err != nil {
+			return outcome{}, err
+		}
+	}
+	if more != nil {
+		n, err := more(ctx, batch)
+		if err != nil {
+			return outcome{}, err
+		}
+		sum.Deleted += n
+	}
+	if err := batch.Commit(ctx, mark.At, now); err != nil {
+		return outcome{}, err
+	}
+	return p.finish(ctx, sum)
+}
+
+func (p *piece) startLoad(ctx context.Context, kind mirror.LoadKind, soql string, now time.Time, expected int64) (outcome, error) {
+	// The job is made before the load is noted, for an object that Bulk does not read must leave no load behind; a job whose
+	// note is lost with this process costs the org nothing but one job of its daily thousands.
+	job, err := p.client.CreateQueryJob(ctx, soql, true)
+	if err != nil {
+		return outcome{}, err
+	}
+	load, err := p.Mirror.StartLoad(ctx, mirror.Load{
+		Object: p.run.Object, RunID: p.run.ID, Kind: kind, JobID: job.ID, SOQL: soql, Fields: p.table.Fields(), Watermark: now, Expected: expected,
+	})
+	if err != nil {
+		return outcome{}, err
+	}
+	p.Log.Info("bulk read started", "object", p.run.Object, "run", p.run.ID, "kind", kind, "records", expected, "job", job.ID)
+	if err := p.progress(ctx, models.RunProgress{Phase: models.PhasePreparing, Expected: load.Expected}); err != nil {
+		return outcome{}, err
+	}
+	return outcome{after: time.Second}, nil
+}
+
+// continueLoad takes a bulk read one step on: waits for Salesforce's job, queues its pages, and ends it when all are in.
+func (p *piece) continueLoad(ctx context.Context, load mirror.Load) (outcome, error) {
+	load, lastKnown, allDone, err := p.Mirror.LoadProgress(ctx, load.ID)
+	if err != nil {
+		return outcome{}, err
+	}
+	pages, err := p.Mirror.PagesToRead(ctx, load.ID)
+	if err != nil {
+		return outcome{}, err
+	}
+	if len(pages) == 0 && !lastKnown {
+		job, err := p.client.QueryJob(ctx, load.JobID)
+		switch {
+		case isCode(err, "NOT_FOUND"):
+			p.Log.Warn("the org no longer has the bulk job; the read starts again", "object", p.run.Object, "job", load.JobID)
+			return outcome{}, p.Mirror.AbandonLoad(ctx, load.ID, "the org no longer has the job")
+		case err != nil:
+			return outcome{}, err
+		case job.State == salesforce.JobFailed || job.State == salesforce.JobAborted:
+			reason := fmt.Sprintf("Salesforce ended the bulk job %s as %s: %s", load.JobID, job.State, job.ErrorMessage)
+			if err := p.Mirror.AbandonLoad(ctx, load.ID, reason); err != nil {
+				return outcome{}, err
+			}
+			return outcome{}, objectError("%s", reason)
+		case job.State != salesforce.JobComplete:
+			if err := p.progress(ctx, loadProgress(models.PhasePreparing, load)); err != nil {
+				return outcome{}, err
+			}
+			return outcome{after: pollAfter(time.Since(load.StartedAt))}, nil
+		}
+		if err := p.Mirror.SetLoadExpected(ctx, load.ID, job.RecordsProcessed); err != nil {
+			return outcome{}, err
+		}
+		load.Expected = job.RecordsProcessed
+		if err := p.Mirror.PlanPage(ctx, load.ID, 1, ""); err != nil {
+			return outcome{}, err
+		}
+		pages = []mirror.Page{{Seq: 1}}
+	}
+	if !allDone || !lastKnown {
+		if err := p.progress(ctx, loadProgress(models.PhaseReading, load)); err != nil {
+			return outcome{}, err
+		}
+		for _, page := range pages {
+			if err := p.queuePage(ctx, load, page.Seq); err != nil {
+				return outcome{}, err
+			}
+		}
+		return outcome{after: time.Second}, nil
+	}
+	if load.Read != load.Expected {
+		reason := fmt.Sprintf("Salesforce's bulk job %s says %d records, but its pages held %d; nothing is taken as complete and the read starts again", load.JobID, load.Expected, load.Read)
+		if err := p.Mirror.AbandonLoad(ctx, load.ID, reason); err != nil {
+			return outcome{}, err
+		}
+		return outcome{}, objectError("%s", reason)
+	}
+	if err := p.progress(ctx, loadProgress(models.PhaseFinishing, load)); err != nil {
+		return outcome{}, err
+	}
+	load, err = p.Mirror.FinishLoad(ctx, load.ID)
+	if err != nil {
+		return outcome{}, err
+	}
+	if err := p.client.DeleteQueryJob(ctx, load.JobID); err != nil {
+		p.Log.Debug("the finished bulk job stays in the org until Salesforce removes it", "job", load.JobID, "error", err)
+	}
+	if p.run.Kind == models.RunResync && load.Kind != mirror.LoadResync {
+		// This load was left by an earlier run; the resync that was asked for comes now.
+		return outcome{}, nil
+	}
+	return p.finish(ctx, load.Result())
+}
+
+func loadProgress(phase models.RunPhase, l mirror.Load) models.RunProgress {
+	return models.RunProgress{
+		Phase: phase, Expected: l.Expected, Read: l.Read, New: l.New, Changed: l.Changed, Deleted: l.Deleted, Unchanged: l.Unchanged, Refused: l.Refused,
+	}
+}
+
+// pollAfter spaces the questions for a job's state: soon at first, every 15 s in the long run.
+func pollAfter(age time.Duration) time.Duration {
+	return min(max(age/2, time.Second), 15*time.Second)
+}
+
+func (p *piece) queuePage(ctx context.Context, load mirror.Load, seq int) error {
+	_, err := p.river.Insert(ctx, pageArgs{Run: p.run.ID, Load: load.ID, Seq: seq, Object: load.Object}, nil)
+	return err
+}
+
+// pageArgs asks for one page of a bulk result. The pages of one load may be read by several workers at once.
+type pageArgs struct {
+	Load   int64  `json:"load" river:"unique"`
+	Seq    int    `json:"seq" river:"unique"`
+	Run    int64  `json:"run"`
+	Object string `json:"object"`
+}
+
+func (pageArgs) Kind() string                 { return "page" }
+func (pageArgs) InsertOpts() river.InsertOpts { return once() }
+
+type pageWorker struct {
+	river.WorkerDefaults[pageArgs]
+	engine *Engine
+}
+
+// Work reads one page and applies it.
+func (w *pageWorker) Work(ctx context.Context, job *river.Job[pageArgs]) error {
+	e := w.engine
+	run, wait, err := e.mayWork(ctx, job.Args.Run)
+	switch {
+	case errors.Is(err, errRunOver):
+		return nil
+	case err != nil:
+		return err
+	case wait > 0:
+		return river.JobSnooze(wait)
+	}
+	ctx, calls := counted(ctx)
+	p := &piece{Engine: e, run: run, calls: calls}
+	err = p.page(ctx, job.Args)
+	if n := calls.Load(); n > 0 {
+		if err := e.Models.AddCalls(context.WithoutCancel(ctx), run.ID, n); err != nil {
+			e.Log.Warn("a run's API calls could not be noted", "run", run.ID, "error", err)
+		}
+	}
+	if err != nil {
+		return e.afterPiece(ctx, err, job.JobRow, run)
+	}
+	return nil
+}
+
+func (p *piece) page(ctx context.Context, args pageArgs) error {
+	var err error
+	if p.client, err = p.Engine.client(ctx); err != nil {
+		return err
+	}
+	load, _, _, err := p.Mirror.LoadProgress(ctx, args.Load)
+	if errors.Is(err, mirror.ErrNoLoad) || err == nil && load.State != mirror.LoadOpen {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	page, err := p.Mirror.Page(ctx, args.Load, args.Seq)
+	if err != nil || page.Done {
+		return err
+	}
+	err = p.readPage(ctx, load, page)
+	if errors.Is(err, mirror.ErrRetryStaged) {
+		page.Staged = true
+		err = p.readPage(ctx, load, page)
+	}
+	switch {
+	case errors.Is(err, mirror.ErrPageDone):
+		return nil
+	case isCode(err, "INVALID_QUERY_LOCATOR"), isCode(err, "NOT_FOUND"):
+		// The job or its result is gone; the pull piece finds that out and starts the read again.
+		return p.Mirror.AbandonLoad(ctx, load.ID, "the org no longer has the job's result")
+	case err != nil:
+		return err
+	}
+	load, _, _, err = p.Mirror.LoadProgress(ctx, args.Load)
+	if err != nil {
+		return err
+	}
+	return p.progress(ctx, loadProgress(models.PhaseReading, load))
+}
+
+// readPage streams one page from the org into the mirror. The reply's header names the page after it, which is planned
+// and queued before this one's body is read: another piece, perhaps on another machine, reads it meanwhile.
+func (p *piece) readPage(ctx context.Context, load mirror.Load, page mirror.Page) error {
+	result, err := p.client.QueryResults(ctx, load.JobID, page.Locator, p.PageRows)
+	if err != nil {
+		return err
+	}
+	defer result.Close()
+	last := result.Locator == ""
+	if !last {
+		if err := p.Mirror.PlanPage(ctx, load.ID, page.Seq+1, result.Locator); err != nil {
+			return err
+		}
+		if err := p.queuePage(ctx, load, page.Seq+1); err != nil {
+			return err
+		}
+	}
+	_, err = p.Mirror.ApplyPage(ctx, load, page, result.Rows, result.Locator, last)
+	return err
+}

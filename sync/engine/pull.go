@@ -1,0 +1,310 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/tandem-sync/tandem/models"
+	"github.com/tandem-sync/tandem/sync/mirror"
+	"github.com/tandem-sync/tandem/sync/salesforce"
+)
+
+// pullArgs asks for the next piece of one run. A run is a chain of such pieces: each does what is bounded, then snoozes.
+type pullArgs struct {
+	Run        int64  `json:"run" river:"unique"`
+	Object     string `json:"object"`
+	AskCovered bool   `json:"ask_covered,omitempty"` // also ask /updated how far reading is complete
+	AskDeleted bool   `json:"ask_deleted,omitempty"` // also ask /deleted what is gone
+}
+
+func (pullArgs) Kind() string                 { return "pull" }
+func (pullArgs) InsertOpts() river.InsertOpts { return once() }
+
+type pullWorker struct {
+	river.WorkerDefaults[pullArgs]
+	engine *Engine
+}
+
+// piece is one bounded bit of a run: what it works with and what it has cost so far.
+type piece struct {
+	*Engine
+	run    models.Run
+	client *salesforce.Client
+	table  *mirror.Table
+	calls  *atomic.Int64
+	args   pullArgs
+}
+
+// outcome says how a run goes on after a piece: over, or after a while.
+type outcome struct {
+	over  bool
+	after time.Duration
+}
+
+var errRunOver = errors.New("the run is over")
+
+// Work does the next piece of a run.
+func (w *pullWorker) Work(ctx context.Context, job *river.Job[pullArgs]) error {
+	e := w.engine
+	run, wait, err := e.mayWork(ctx, job.Args.Run)
+	switch {
+	case errors.Is(err, errRunOver):
+		return e.dropCanceled(ctx, run)
+	case err != nil:
+		return err
+	case wait > 0:
+		return river.JobSnooze(wait)
+	}
+	ctx, calls := counted(ctx)
+	p := &piece{Engine: e, run: run, calls: calls, args: job.Args}
+	o, err := p.work(ctx)
+	if n := calls.Load(); n > 0 {
+		if err := e.Models.AddCalls(context.WithoutCancel(ctx), run.ID, n); err != nil {
+			e.Log.Warn("a run's API calls could not be noted", "run", run.ID, "error", err)
+		}
+	}
+	if err != nil {
+		return e.afterPiece(ctx, err, job.JobRow, run)
+	}
+	if o.over {
+		e.nudge()
+		return nil
+	}
+	return river.JobSnooze(o.after)
+}
+
+// mayWork tells whether a run may go on now: errRunOver if it ended or was canceled, a wait if something holds it up.
+func (e *Engine) mayWork(ctx context.Context, id int64) (models.Run, time.Duration, error) {
+	run, err := e.Models.Run(ctx, id)
+	if errors.Is(err, models.ErrNotFound) || err == nil && !run.Active() {
+		return run, 0, errRunOver
+	}
+	if err != nil {
+		return run, 0, err
+	}
+	connection, err := e.Models.Connection(ctx)
+	if err != nil && !errors.Is(err, models.ErrNotFound) {
+		return run, 0, err
+	}
+	if err != nil || connection.State != models.StateConnected {
+		return run, 10 * time.Second, nil
+	}
+	held, err := e.Models.RunHeld(ctx, run)
+	if err != nil {
+		return run, 0, err
+	}
+	if held {
+		return run, 2 * time.Second, nil
+	}
+	if run.StartedAt == nil || run.State != models.RunRunning {
+		if err := e.Models.StartRun(ctx, id); err != nil {
+			return run, 0, err
+		}
+	}
+	return run, 0, nil
+}
+
+// dropCanceled lets go of the load that a canceled run was making, so that the next run starts afresh.
+func (e *Engine) dropCanceled(ctx context.Context, run models.Run) error {
+	if run.State != models.RunCanceled {
+		return nil
+	}
+	load, open, err := e.Mirror.OpenLoad(ctx, run.Object)
+	if err != nil || !open || load.RunID != run.ID {
+		return err
+	}
+	return e.Mirror.AbandonLoad(ctx, load.ID, "canceled")
+}
+
+func (p *piece) work(ctx context.Context) (outcome, error) {
+	var err error
+	if p.client, err = p.Engine.client(ctx); err != nil {
+		return outcome{}, err
+	}
+	p.table, _, err = p.Mirror.Table(ctx, p.run.Object)
+	if errors.Is(err, mirror.ErrNoTable) {
+		if err := p.progress(ctx, models.RunProgress{Phase: models.PhaseDescribing}); err != nil {
+			return outcome{}, err
+		}
+		if err := p.describeOne(ctx, p.client, p.run.Object); err != nil {
+			return outcome{}, err
+		}
+		p.table, _, err = p.Mirror.Table(ctx, p.run.Object)
+	}
+	if err != nil {
+		return outcome{}, err
+	}
+	load, open, err := p.Mirror.OpenLoad(ctx, p.run.Object)
+	if err != nil {
+		return outcome{}, err
+	}
+	if open {
+		return p.continueLoad(ctx, load)
+	}
+	mark, err := p.Mirror.Watermark(ctx, p.run.Object)
+	if err != nil {
+		return outcome{}, err
+	}
+	o, err := p.read(ctx, mark)
+	if isCode(err, "INVALID_FIELD") {
+		// A field went since the last describe. What the org says now is the truth; the read is made again with it.
+		if err := p.describeOne(ctx, p.client, p.run.Object); err != nil {
+			return outcome{}, err
+		}
+		if p.table, _, err = p.Mirror.Table(ctx, p.run.Object); err != nil {
+			return outcome{}, err
+		}
+		return p.read(ctx, mark)
+	}
+	return o, err
+}
+
+// read starts what the run is for: all records where none were read yet or a resync asks for it, else what changed.
+func (p *piece) read(ctx context.Context, mark mirror.Watermark) (outcome, error) {
+	if !mark.Known || p.run.Kind == models.RunResync {
+		return p.readAll(ctx, mark)
+	}
+	return p.readChanges(ctx, mark)
+}
+
+// finish ends the run with what it did.
+func (p *piece) finish(ctx context.Context, r mirror.Result) (outcome, error) {
+	done := models.RunOutcome{
+		State: models.RunSucceeded, Read: r.Read, New: r.New, Changed: r.Changed, Deleted: r.Deleted, Unchanged: r.Unchanged, Refused: r.Refused,
+	}
+	if err := p.Models.FinishRun(ctx, p.run.ID, done); err != nil {
+		return outcome{}, err
+	}
+	p.Log.Info("run ended", "object", p.run.Object, "run", p.run.ID, "kind", p.run.Kind,
+		"read", r.Read, "new", r.New, "changed", r.Changed, "deleted", r.Deleted, "unchanged", r.Unchanged, "refused", r.Refused)
+	return outcome{over: true}, nil
+}
+
+func (p *piece) progress(ctx context.Context, r models.RunProgress) error {
+	return p.Models.ProgressRun(ctx, p.run.ID, r)
+}
+
+// serverTime is the org's clock, never ours: records are stamped by it.
+func (p *piece) serverTime(ctx context.Context) (time.Time, error) {
+	if t, ok := p.client.ServerTime(); ok {
+		return t.UTC(), nil
+	}
+	if _, err := p.client.Limits(ctx); err != nil && (salesforce.IsTransient(err) || salesforce.IsHalting(err)) {
+		return time.Time{}, err
+	}
+	t, ok := p.client.ServerTime()
+	if !ok {
+		return time.Time{}, errors.New("the org's replies carry no Date header, without which changes cannot be followed safely")
+	}
+	return t.UTC(), nil
+}
+
+// soql selects all the table's fields, with a condition if one is given.
+func (p *piece) soql(where string) string {
+	q := "SELECT " + strings.Join(p.table.Fields(), ",") + " FROM " + p.run.Object
+	if where != "" {
+		q += " WHERE " + where
+	}
+	return q
+}
+
+// afterPiece decides, after a piece failed, how its runs go on, by the class of the error: try again, stop and tell, or
+// fail this object's run and leave the others alone.
+func (e *Engine) afterPiece(ctx context.Context, cause error, job *rivertype.JobRow, runs ...models.Run) error {
+	stopping := e.stopCtx != nil && e.stopCtx.Err() != nil
+	timedOut := ctx.Err() != nil
+	ctx = context.WithoutCancel(ctx)
+	snoozes := snoozed(job)
+	switch {
+	case stopping && timedOut:
+		return river.JobSnooze(0)
+	case errors.Is(cause, errNotConnected):
+		return river.JobSnooze(10 * time.Second)
+	case errors.Is(cause, mirror.ErrStale):
+		// Another worker, thought dead, was faster. What it committed stands; the piece is done again from there.
+		return river.JobSnooze(time.Second)
+	case salesforce.IsBudget(cause):
+		return e.wait(ctx, cause, 15*time.Minute, runs)
+	case salesforce.IsHalting(cause):
+		if err := e.refuse(ctx, cause); err != nil {
+			return err
+		}
+		return e.wait(ctx, cause, 10*time.Second, runs)
+	case salesforce.IsTransient(cause):
+		return e.wait(ctx, cause, backOff(snoozes), runs)
+	case timedOut:
+		return e.wait(ctx, fmt.Errorf("this piece of work took longer than %s and is tried again: %w", pieceTimeout, cause), backOff(snoozes), runs)
+	case isAPI(cause) || errors.Is(cause, errObject):
+		return e.fail(ctx, cause, runs)
+	case job.Attempt >= job.MaxAttempts:
+		if err := e.fail(ctx, cause, runs); err != nil {
+			return err
+		}
+		return river.JobCancel(cause)
+	default:
+		return cause
+	}
+}
+
+// errObject marks an error that concerns one object and that trying again does not mend.
+var errObject = errors.New("")
+
+func objectError(format string, args ...any) error {
+	return fmt.Errorf("%w"+format, append([]any{errObject}, args...)...)
+}
+
+// wait notes on the runs why they wait and until when, and snoozes the piece.
+func (e *Engine) wait(ctx context.Context, cause error, d time.Duration, runs []models.Run) error {
+	code, message := errorWords(cause)
+	for _, r := range runs {
+		if err := e.Models.NoteRunWaits(ctx, r.ID, code, message, d); err != nil {
+			return err
+		}
+		e.Log.Warn("a run waits", "object", r.Object, "run", r.ID, "code", code, "error", message, "for", d)
+	}
+	return river.JobSnooze(d)
+}
+
+func (e *Engine) fail(ctx context.Context, cause error, runs []models.Run) error {
+	code, message := errorWords(cause)
+	for _, r := range runs {
+		if err := e.Models.FinishRun(ctx, r.ID, models.RunOutcome{State: models.RunFailed, ErrorCode: code, Error: message, Keep: true}); err != nil {
+			return err
+		}
+		e.Log.Error("a run failed", "object", r.Object, "run", r.ID, "code", code, "error", message)
+	}
+	e.nudge()
+	return nil
+}
+
+// snoozed is how often a piece was put off, as River keeps it.
+func snoozed(job *rivertype.JobRow) int64 {
+	var metadata struct {
+		Snoozes int64 `json:"snoozes"`
+	}
+	_ = json.Unmarshal(job.Metadata, &metadata)
+	return metadata.Snoozes
+}
+
+// backOff doubles from 2 s to 1 min with the number of times that the piece was put off.
+func backOff(snoozes int64) time.Duration {
+	return min(2*time.Second<<min(snoozes, 5), time.Minute)
+}
+
+func isAPI(err error) bool {
+	var api *salesforce.APIError
+	return errors.As(err, &api)
+}
+
+func isCode(err error, code string) bool {
+	var api *salesforce.APIError
+	return errors.As(err, &api) && api.Code == code
+}
