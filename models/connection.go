@@ -34,7 +34,7 @@ const (
 // Connection is the stored login to the org, and who that turned out to be. There is one a database.
 type Connection struct {
 	ID              uuid.UUID
-	Only            bool `gorm:"default:true"`
+	Single          bool `gorm:"default:true"`
 	LoginURL        string
 	Auth            Auth
 	ClientID        string
@@ -166,7 +166,7 @@ func (db *DB) SaveConnection(ctx context.Context, c Connection, actor string) er
 			}
 		}
 		now := db.Now()
-		c.Only, c.State, c.StateAt, c.UpdatedAt, c.SavedBy, c.ErrorCode, c.Error = true, StateConnected, now, now, actor, "", ""
+		c.Single, c.State, c.StateAt, c.UpdatedAt, c.SavedBy, c.ErrorCode, c.Error = true, StateConnected, now, now, actor, "", ""
 		c.IssuedAt = &now
 		if err := db.seal(&c); err != nil {
 			return err
@@ -190,14 +190,14 @@ func orgName(c Connection) string {
 
 // RefuseConnection notes that Salesforce refuses the connection, in its own words.
 func (db *DB) RefuseConnection(ctx context.Context, code, message string) error {
-	return db.gorm.WithContext(ctx).Model(&Connection{}).Where("only").
+	return db.gorm.WithContext(ctx).Model(&Connection{}).Where("single").
 		Updates(map[string]any{"state": StateRefused, "error_code": code, "error": message, "state_at": db.Now()}).Error
 }
 
 // ConnectionWorks notes that Salesforce accepts the connection again.
 func (db *DB) ConnectionWorks(ctx context.Context) error {
 	return db.tx(ctx, func(tx *gorm.DB) error {
-		err := tx.Model(&Connection{}).Where("only AND state <> ?", StateConnected).
+		err := tx.Model(&Connection{}).Where("single AND state <> ?", StateConnected).
 			Updates(map[string]any{"state": StateConnected, "error_code": "", "error": "", "state_at": db.Now()}).Error
 		if err != nil {
 			return err

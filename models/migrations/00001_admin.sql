@@ -31,7 +31,7 @@ CREATE INDEX sessions_expiry ON admin.sessions (expiry);
 -- The stored login to the org. Invariant 7: a secret column takes nothing but what the program sealed.
 CREATE TABLE admin.connections (
     id                uuid PRIMARY KEY,
-    only              boolean NOT NULL DEFAULT true UNIQUE CHECK (only), -- the tables belong to one org
+    single            boolean NOT NULL DEFAULT true UNIQUE CHECK (single), -- the tables belong to one org
     login_url         text NOT NULL,
     auth              text NOT NULL CHECK (auth IN ('web-server', 'client-credentials', 'jwt')),
     client_id         text NOT NULL,
@@ -137,7 +137,7 @@ CREATE TABLE admin.workers (
 
 -- One row: what holds for the whole installation.
 CREATE TABLE admin.state (
-    only       boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single     boolean PRIMARY KEY DEFAULT true CHECK (single),
     paused     boolean NOT NULL DEFAULT false,
     sync_asked boolean NOT NULL DEFAULT false,
     api_used   integer NOT NULL DEFAULT 0,
