@@ -1,0 +1,298 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tandem-sync/tandem/sync/sobject"
+)
+
+// LoadKind says what a bulk read is for.
+type LoadKind string
+
+// The kinds of bulk read.
+const (
+	LoadFirst   LoadKind = "first"   // all records, for the first time
+	LoadResync  LoadKind = "resync"  // all records again
+	LoadChanges LoadKind = "changes" // many changes at once
+)
+
+// LoadState says where a bulk read is in its life.
+type LoadState string
+
+// The states of a bulk read.
+const (
+	LoadOpen      LoadState = "open"      // pages are read
+	LoadDone      LoadState = "done"      // all pages are in, and the watermark moved with that
+	LoadAbandoned LoadState = "abandoned" // given up; what its pages brought stays, the watermark did not move
+)
+
+// Load is a bulk read under way: the cursor that lets any worker go on with it.
+type Load struct {
+	ID        int64
+	Object    string
+	RunID     int64
+	Kind      LoadKind
+	JobID     string
+	SOQL      string
+	Fields    []string
+	Watermark time.Time // the org's time from before the job was made; the object's watermark once all pages are in
+	Expected  int64     // records that the job holds, as Salesforce says
+	State     LoadState
+	StartedAt time.Time
+	Direct    bool
+
+	Read, New, Changed, Deleted, Unchanged, Refused int64 // of the pages that committed
+}
+
+// Result is what the load's pages did so far.
+func (l Load) Result() Result {
+	return Result{l.Read, l.New, l.Changed, l.Deleted, l.Unchanged, l.Refused}
+}
+
+// Page is one page of a load.
+type Page struct {
+	Seq     int
+	Locator string // empty on the first
+	Done    bool
+	Staged  bool // apply it through staging even if the load goes direct
+}
+
+const loadSelect = `SELECT l.id, l.object, l.run_id, l.kind, l.job_id, l.soql, l.fields, l.watermark, l.expected, l.state, l.started_at, l.direct,
+	coalesce(sum(p.read), 0)::bigint, coalesce(sum(p.new), 0)::bigint, coalesce(sum(p.changed), 0)::bigint, coalesce(sum(p.deleted), 0)::bigint,
+	coalesce(sum(p.unchanged), 0)::bigint, coalesce(sum(p.refused), 0)::bigint, coalesce(bool_or(p.last), false), coalesce(bool_and(p.done_at IS NOT NULL), false)
+	FROM mirror.loads l LEFT JOIN mirror.load_pages p ON p.load_id = l.id `
+
+func scanLoad(row pgx.Row) (l Load, lastKnown, allDone bool, err error) {
+	err = row.Scan(&l.ID, &l.Object, &l.RunID, &l.Kind, &l.JobID, &l.SOQL, &l.Fields, &l.Watermark, &l.Expected, &l.State, &l.StartedAt, &l.Direct,
+		&l.Read, &l.New, &l.Changed, &l.Deleted, &l.Unchanged, &l.Refused, &lastKnown, &allDone)
+	l.Watermark = l.Watermark.UTC()
+	return l, lastKnown, allDone, err
+}
+
+// OpenLoad gives the bulk read that an object has under way; false if it has none.
+func (db *DB) OpenLoad(ctx context.Context, object string) (Load, bool, error) {
+	l, _, _, err := scanLoad(db.pool.QueryRow(ctx, loadSelect+`WHERE l.object = $1 AND l.state = 'open' GROUP BY l.id`, object))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Load{}, false, nil
+	}
+	if err != nil {
+		return Load{}, false, fmt.Errorf("look for a load of %s: %w", object, err)
+	}
+	return l, true, nil
+}
+
+// LoadProgress tells how far a load has come: whether its last page is known, and whether all known pages are done. ErrNoLoad if there is none.
+func (db *DB) LoadProgress(ctx context.Context, id int64) (l Load, lastKnown, allDone bool, err error) {
+	l, lastKnown, allDone, err = scanLoad(db.pool.QueryRow(ctx, loadSelect+`WHERE l.id = $1 GROUP BY l.id`, id))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return l, false, false, ErrNoLoad
+	}
+	if err != nil {
+		return l, false, false, fmt.Errorf("look at load %d: %w", id, err)
+	}
+	return l, lastKnown, allDone, nil
+}
+
+// StartLoad notes a bulk read whose job the org has accepted. One that the object has under way already is the answer instead.
+func (db *DB) StartLoad(ctx context.Context, l Load) (Load, error) {
+	t, _, err := db.Table(ctx, l.Object)
+	if err != nil {
+		return Load{}, err
+	}
+	tx, err := db.asEngine(ctx)
+	if err != nil {
+		return Load{}, err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	if l.Kind != LoadChanges {
+		// All records come again, so whatever is still wrong with them is found again.
+		if _, err := tx.Exec(ctx, `UPDATE mirror.refusals SET resolved_at = now() WHERE object = $1 AND direction = 'in' AND resolved_at IS NULL`, l.Object); err != nil {
+			return Load{}, fmt.Errorf("start a load of %s: %w", l.Object, err)
+		}
+	}
+	_, err = tx.Exec(ctx, fmt.Sprintf(`INSERT INTO mirror.loads (object, run_id, kind, job_id, soql, fields, watermark, expected, direct)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $3 = 'first' AND NOT EXISTS (SELECT FROM %s)) ON CONFLICT (object) WHERE state = 'open' DO NOTHING`, t.name()),
+		l.Object, l.RunID, string(l.Kind), l.JobID, l.SOQL, l.Fields, l.Watermark, l.Expected)
+	if err != nil {
+		return Load{}, fmt.Errorf("start a load of %s: %w", l.Object, err)
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return Load{}, fmt.Errorf("start a load of %s: %w", l.Object, err)
+	}
+	l, open, err := db.OpenLoad(ctx, l.Object)
+	if err == nil && !open {
+		err = ErrNoLoad
+	}
+	return l, err
+}
+
+// SetLoadExpected keeps how many records the finished job holds.
+func (db *DB) SetLoadExpected(ctx context.Context, id, n int64) error {
+	_, err := db.pool.Exec(ctx, `UPDATE mirror.loads SET expected = $2 WHERE id = $1 AND state = 'open'`, id, n)
+	if err != nil {
+		return fmt.Errorf("keep what load %d holds: %w", id, err)
+	}
+	return nil
+}
+
+// PlanPage notes a page that is known and not read yet. Planning it again changes nothing.
+func (db *DB) PlanPage(ctx context.Context, id int64, seq int, locator string) error {
+	_, err := db.pool.Exec(ctx, `INSERT INTO mirror.load_pages (load_id, seq, locator) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, id, seq, locator)
+	if err != nil {
+		return fmt.Errorf("plan page %d of load %d: %w", seq, id, err)
+	}
+	return nil
+}
+
+// PagesToRead lists the pages that are planned and not done.
+func (db *DB) PagesToRead(ctx context.Context, id int64) ([]Page, error) {
+	rows, err := db.pool.Query(ctx, `SELECT seq, locator FROM mirror.load_pages WHERE load_id = $1 AND done_at IS NULL ORDER BY seq`, id)
+	if err != nil {
+		return nil, fmt.Errorf("list the pages of load %d: %w", id, err)
+	}
+	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (p Page, err error) {
+		return p, r.Scan(&p.Seq, &p.Locator)
+	})
+}
+
+// Page gives one planned page. ErrNoLoad if it was not planned.
+func (db *DB) Page(ctx context.Context, id int64, seq int) (Page, error) {
+	p := Page{Seq: seq}
+	err := db.pool.QueryRow(ctx, `SELECT locator, done_at IS NOT NULL FROM mirror.load_pages WHERE load_id = $1 AND seq = $2`, id, seq).Scan(&p.Locator, &p.Done)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return p, ErrNoLoad
+	}
+	if err != nil {
+		return p, fmt.Errorf("look at page %d of load %d: %w", seq, id, err)
+	}
+	return p, nil
+}
+
+// ApplyPage streams one page into the object's table. Invariant 1: its records, what was set aside of it, and the mark that it
+// is done commit in one transaction, or not at all. Pages of one load may be applied by several workers at once; a page that
+// somebody else committed meanwhile is ErrPageDone, and changes nothing. next names the page after this one; last tells that
+// there is none.
+func (db *DB) ApplyPage(ctx context.Context, l Load, page Page, rows sobject.Rows, next string, last bool) (Result, error) {
+	t, _, err := db.Table(ctx, l.Object)
+	if err != nil {
+		return Result{}, err
+	}
+	t = t.only(l.Fields)
+	e, err := newEncoder(t, rows)
+	if err != nil {
+		return Result{}, err
+	}
+	tx, err := db.asEngine(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	// The fence: who marks the page first holds its row until the records are in; whoever comes after finds it done.
+	tag, err := tx.Exec(ctx, `UPDATE mirror.load_pages p SET done_at = now(), last = $3 FROM mirror.loads l
+		WHERE p.load_id = $1 AND p.seq = $2 AND p.done_at IS NULL AND l.id = p.load_id AND l.state = 'open'`, l.ID, page.Seq, last)
+	if err != nil {
+		return Result{}, fmt.Errorf("claim page %d of load %d: %w", page.Seq, l.ID, err)
+	}
+	if tag.RowsAffected() == 0 {
+		return Result{}, ErrPageDone
+	}
+	var r Result
+	if l.Direct && !page.Staged {
+		if r, err = copyDirect(ctx, tx, t, e); isState(err, "23505") {
+			return Result{}, ErrRetryStaged
+		}
+	} else {
+		r, err = copyStaged(ctx, tx, t, e)
+	}
+	if err != nil {
+		return Result{}, fmt.Errorf("apply page %d of load %d of %s: %w", page.Seq, l.ID, l.Object, err)
+	}
+	if err := setAside(ctx, tx, l.Object, e.refused); err != nil {
+		return Result{}, err
+	}
+	_, err = tx.Exec(ctx, `UPDATE mirror.load_pages SET read = $3, new = $4, changed = $5, deleted = $6, unchanged = $7, refused = $8 WHERE load_id = $1 AND seq = $2`,
+		l.ID, page.Seq, r.Read, r.New, r.Changed, r.Deleted, r.Unchanged, r.Refused)
+	if err != nil {
+		return Result{}, fmt.Errorf("keep the account of page %d of load %d: %w", page.Seq, l.ID, err)
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return Result{}, fmt.Errorf("commit page %d of load %d: %w", page.Seq, l.ID, err)
+	}
+	return r, nil
+}
+
+// only narrows the table to the fields that a load selects: one may have appeared since its job was made.
+func (t *Table) only(fields []string) *Table {
+	if len(fields) == len(t.columns) {
+		return t
+	}
+	selected := make(map[string]bool, len(fields))
+	for _, f := range fields {
+		selected[f] = true
+	}
+	narrow := &Table{schema: t.schema}
+	for _, c := range t.columns {
+		if selected[c.field] {
+			narrow.columns = append(narrow.columns, c)
+		}
+	}
+	return narrow
+}
+
+// FinishLoad ends a load all of whose pages are in and moves the object's watermark with it, in one transaction (Invariants 1
+// and 2). Then it makes the statistics, and after a first read the indexes of its links.
+func (db *DB) FinishLoad(ctx context.Context, id int64) (Load, error) {
+	t, err := func() (*Table, error) {
+		tx, err := db.asEngine(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+		var object string
+		var watermark time.Time
+		var complete bool
+		err = tx.QueryRow(ctx, `UPDATE mirror.loads l SET state = 'done', ended_at = now() WHERE id = $1 AND state = 'open'
+			RETURNING object, watermark, (SELECT coalesce(bool_and(done_at IS NOT NULL) AND bool_or(last), false) FROM mirror.load_pages WHERE load_id = l.id)`, id).Scan(&object, &watermark, &complete)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil, ErrNoLoad
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !complete {
+			return nil, fmt.Errorf("load %d of %s is not complete", id, object)
+		}
+		_, err = tx.Exec(ctx, `INSERT INTO mirror.watermarks (object, watermark) VALUES ($1, $2)
+			ON CONFLICT (object) DO UPDATE SET watermark = greatest(watermarks.watermark, excluded.watermark)`, object, watermark)
+		if err != nil {
+			return nil, err
+		}
+		if err := tx.Commit(ctx); err != nil {
+			return nil, err
+		}
+		t, _, err := db.Table(ctx, object)
+		return t, err
+	}()
+	if err != nil {
+		return Load{}, fmt.Errorf("finish load %d: %w", id, err)
+	}
+	l, _, _, err := db.LoadProgress(ctx, id)
+	if err != nil {
+		return l, err
+	}
+	return l, db.afterFirst(ctx, t)
+}
+
+// AbandonLoad gives a load up. What its pages brought stays; the watermark does not move.
+func (db *DB) AbandonLoad(ctx context.Context, id int64, reason string) error {
+	_, err := db.pool.Exec(ctx, `UPDATE mirror.loads SET state = 'abandoned', ended_at = now(), reason = $2 WHERE id = $1 AND state = 'open'`, id, reason)
+	if err != nil {
+		return fmt.Errorf("abandon load %d: %w", id, err)
+	}
+	return nil
+}

@@ -1,0 +1,206 @@
+// Package mirror is the data plane: it makes tables from what Salesforce describes, streams records into them by binary COPY,
+// and keeps beside them how far reading has come. It writes the schemas salesforce and mirror and nothing else, and knows
+// nothing of the network: records come to it as cells.
+package mirror
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
+	"github.com/pressly/goose/v3/lock"
+
+	"github.com/tandem-sync/tandem/sync/sobject"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// DB is the mirror in one database. It is safe for any number of goroutines and processes.
+type DB struct{ pool *pgxpool.Pool }
+
+// New gives the mirror over the pool. The schema must be up to date: see Migrate.
+func New(pool *pgxpool.Pool) *DB { return &DB{pool} }
+
+// Direction says which way an object's changes flow.
+type Direction string
+
+// The directions.
+const (
+	TwoWay         Direction = "two-way"
+	FromSalesforce Direction = "from-salesforce"
+)
+
+var (
+	// ErrNoTable is the answer for an object that was never described here.
+	ErrNoTable = errors.New("the object has no table yet")
+	// ErrNoLoad is the answer for a load or page that does not exist.
+	ErrNoLoad = errors.New("there is no such load")
+	// ErrPageDone is the answer for a page that committed already.
+	ErrPageDone = errors.New("the page is done already")
+	// ErrRetryStaged is the answer for a page that the fast lane could not take because a record in it is there already; the
+	// caller fetches the page again and applies it with Staged set.
+	ErrRetryStaged = errors.New("the page holds a record that is there already; it must be applied through staging")
+	// ErrStale is the answer to a commit whose watermark somebody else moved meanwhile. What they committed stands.
+	ErrStale = errors.New("the watermark was moved by another worker meanwhile")
+)
+
+// Result counts what a batch did. Read is the sum of all others.
+type Result struct {
+	Read, New, Changed, Deleted, Unchanged, Refused int64
+}
+
+// Plus adds two results.
+func (r Result) Plus(o Result) Result {
+	return Result{r.Read + o.Read, r.New + o.New, r.Changed + o.Changed, r.Deleted + o.Deleted, r.Unchanged + o.Unchanged, r.Refused + o.Refused}
+}
+
+// Watermark is how far reading of an object has come; all times but the AskedAts' purpose are the org's.
+type Watermark struct {
+	Known          bool      // false: nothing was read yet
+	At             time.Time // everything that the org had committed before is here
+	CoveredAt      time.Time // the start of the oldest transaction open when the org was asked; zero if it never was
+	CoveredAskedAt time.Time
+	DeletedThrough time.Time // how far the org's log of deletions was read; zero if it never was
+	DeletedAskedAt time.Time
+}
+
+// Watermark gives how far reading of an object has come.
+func (db *DB) Watermark(ctx context.Context, object string) (Watermark, error) {
+	var at, covered, coveredAsked, deleted, deletedAsked *time.Time
+	err := db.pool.QueryRow(ctx, `SELECT watermark, covered_through, covered_asked_at, deleted_through, deleted_asked_at FROM mirror.watermarks WHERE object = $1`, object).
+		Scan(&at, &covered, &coveredAsked, &deleted, &deletedAsked)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return Watermark{}, fmt.Errorf("read the watermark of %s: %w", object, err)
+	}
+	value := func(t *time.Time) time.Time {
+		if t == nil {
+			return time.Time{}
+		}
+		return t.UTC()
+	}
+	return Watermark{at != nil, value(at), value(covered), value(coveredAsked), value(deleted), value(deletedAsked)}, nil
+}
+
+// SetCovered keeps what the org said of its oldest open transaction.
+func (db *DB) SetCovered(ctx context.Context, object string, through, askedAt time.Time) error {
+	_, err := db.pool.Exec(ctx, `INSERT INTO mirror.watermarks (object, covered_through, covered_asked_at) VALUES ($1, $2, $3)
+		ON CONFLICT (object) DO UPDATE SET covered_through = excluded.covered_through, covered_asked_at = excluded.covered_asked_at`, object, through, askedAt)
+	if err != nil {
+		return fmt.Errorf("keep how far %s is covered: %w", object, err)
+	}
+	return nil
+}
+
+// Migrate brings the schemas mirror and salesforce up to date, under a lock that concurrent starts share.
+func Migrate(ctx context.Context, pool *pgxpool.Pool) error {
+	if _, err := pool.Exec(ctx, `CREATE SCHEMA IF NOT EXISTS mirror`); err != nil {
+		// Of two starts that both find no schema one fails; then it is there.
+		var pgErr *pgconn.PgError
+		if !errors.As(err, &pgErr) || pgErr.Code != "23505" && pgErr.Code != "42P06" {
+			return fmt.Errorf("make the schema mirror: %w", err)
+		}
+	}
+	db := stdlib.OpenDBFromPool(pool)
+	defer db.Close()
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	store, err := database.NewStore(database.DialectPostgres, "mirror.schema_version")
+	if err != nil {
+		return err
+	}
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 120))
+	if err != nil {
+		return err
+	}
+	provider, err := goose.NewProvider("", db, files, goose.WithStore(store), goose.WithSessionLocker(locker), goose.WithLogger(goose.NopLogger()), goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return err
+	}
+	if _, err := provider.Up(ctx); err != nil {
+		return fmt.Errorf("migrate the schema mirror: %w", err)
+	}
+	return nil
+}
+
+// Table is an object's table and how to write it, as of one describe.
+type Table struct {
+	schema  sobject.Schema
+	columns []column
+}
+
+type column struct {
+	field string // API name
+	name  string // column name
+	kind  columnType
+}
+
+// Object is the object's API name.
+func (t *Table) Object() string { return t.schema.Name }
+
+// Schema is the describe that the table was made from.
+func (t *Table) Schema() sobject.Schema { return t.schema }
+
+// Fields are the API names to select, Id first, in a stable order.
+func (t *Table) Fields() []string {
+	names := make([]string, len(t.columns))
+	for i, c := range t.columns {
+		names[i] = c.field
+	}
+	return names
+}
+
+// HasIsDeleted tells whether the object's records say that they are deleted.
+func (t *Table) HasIsDeleted() bool { return t.has("isdeleted") }
+
+func (t *Table) has(name string) bool {
+	for _, c := range t.columns {
+		if c.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// name is the table's name in SQL.
+func (t *Table) name() string { return pgx.Identifier{"salesforce", t.schema.Table()}.Sanitize() }
+
+func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+// asEngine begins a transaction as the engine, whose writes are neither refused nor captured (Invariant 4). The setting ends with it.
+func (db *DB) asEngine(ctx context.Context) (pgx.Tx, error) {
+	tx, err := db.pool.Begin(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("begin a transaction: %w", err)
+	}
+	if _, err := tx.Exec(ctx, `SELECT set_config('tandem.engine', 'on', true)`); err != nil {
+		_ = tx.Rollback(context.WithoutCancel(ctx))
+		return nil, fmt.Errorf("begin a transaction: %w", err)
+	}
+	return tx, nil
+}
+
+// isState tells whether PostgreSQL answered with one of the SQLSTATEs.
+func isState(err error, states ...string) bool {
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) {
+		return false
+	}
+	for _, s := range states {
+		if pgErr.Code == s {
+			return true
+		}
+	}
+	return false
+}
