@@ -77,7 +77,7 @@ type jobAnswer struct {
 
 func (a jobAnswer) job() Job {
 	return Job{
-		ID: a.ID, Operation: a.Operation, Object: a.Object, State: a.State, CreatedAt: a.CreatedDate.Time,
+		ID: a.ID, Operation: a.Operation, Object: a.Object, State: a.State, CreatedAt: a.CreatedDate.at,
 		RecordsProcessed: a.RecordsProcessed, Retries: a.Retries, Took: time.Duration(a.Took) * time.Millisecond, ErrorMessage: a.ErrorMessage,
 	}
 }

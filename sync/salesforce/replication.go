@@ -41,7 +41,7 @@ func (c *Client) Updated(ctx context.Context, object string, from, to time.Time)
 		}
 		answer.IDs[i] = full
 	}
-	return Updated{IDs: answer.IDs, LatestDateCovered: answer.LatestDateCovered.Time}, nil
+	return Updated{IDs: answer.IDs, LatestDateCovered: answer.LatestDateCovered.at}, nil
 }
 
 // DeletedRecord is a record that was deleted.
@@ -76,14 +76,14 @@ func (c *Client) Deleted(ctx context.Context, object string, from, to time.Time)
 	if err := c.replication(ctx, op, object, "deleted", from, to, 2*time.Minute, &answer); err != nil {
 		return Deleted{}, err
 	}
-	d := Deleted{EarliestDateAvailable: answer.EarliestDateAvailable.Time, LatestDateCovered: answer.LatestDateCovered.Time}
+	d := Deleted{EarliestDateAvailable: answer.EarliestDateAvailable.at, LatestDateCovered: answer.LatestDateCovered.at}
 	d.Records = make([]DeletedRecord, len(answer.Records))
 	for i, r := range answer.Records {
 		id, err := sobject.ParseID(r.ID)
 		if err != nil {
 			return Deleted{}, &APIError{Op: op, Code: CodeMalformedReply, Message: err.Error()}
 		}
-		d.Records[i] = DeletedRecord{ID: id, DeletedAt: r.DeletedAt.Time}
+		d.Records[i] = DeletedRecord{ID: id, DeletedAt: r.DeletedAt.at}
 	}
 	return d, nil
 }

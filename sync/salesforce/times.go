@@ -19,7 +19,7 @@ func ParseTime(cell []byte) (time.Time, error) {
 }
 
 // stamp is a time inside a JSON reply; null and "" are the zero time.
-type stamp struct{ time.Time }
+type stamp struct{ at time.Time }
 
 // UnmarshalText reads what ParseTime reads.
 func (s *stamp) UnmarshalText(b []byte) error {
@@ -27,6 +27,6 @@ func (s *stamp) UnmarshalText(b []byte) error {
 		return nil
 	}
 	t, err := ParseTime(b)
-	s.Time = t
+	s.at = t
 	return err
 }
