@@ -1,6 +1,8 @@
 package salesforce
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -507,5 +509,41 @@ func TestQueryResultsThatAreCut(t *testing.T) {
 	}
 	if calls.Load() < 3 {
 		t.Errorf("%d calls, want the bad starts repeated", calls.Load())
+	}
+}
+
+// A compressed page that is cut carries no length of its own: the end of the stream tells.
+func TestACompressedPageThatIsCut(t *testing.T) {
+	o := newOrg(t)
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, _ = z.Write(leadsCSV(500))
+	_ = z.Close()
+	o.handle("GET "+rest+"/jobs/query/750/results", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/csv")
+		w.Header().Set("Content-Encoding", "gzip")
+		w.Header().Set("Sforce-Locator", "null")
+		_, _ = w.Write(packed.Bytes()[:packed.Len()/2])
+	})
+	page, err := o.client.QueryResults(t.Context(), "750", "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer page.Close()
+	if rows, err := readRows(page.Rows); !IsTransient(err) || len(rows) == 0 || len(rows) >= 500 {
+		t.Errorf("%d rows, %v, want some and a transient error", len(rows), err)
+	}
+	// An empty body is empty in any encoding.
+	o.handle("GET "+rest+"/jobs/query/751/results", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/csv")
+		w.Header().Set("Content-Encoding", "gzip")
+	})
+	empty, err := o.client.QueryResults(t.Context(), "751", "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer empty.Close()
+	if rows, err := readRows(empty.Rows); err != io.EOF || len(rows) != 0 {
+		t.Errorf("an empty page: %q, %v", rows, err)
 	}
 }

@@ -133,7 +133,9 @@ func Transport() *http.Transport {
 		MaxIdleConnsPerHost:   8,
 		IdleConnTimeout:       90 * time.Second,
 		DisableCompression:    true,
-		ReadBufferSize:        64 << 10,
+		// Without pings a dead HTTP/2 connection would swallow every further try too.
+		HTTP2:          &http.HTTP2Config{SendPingTimeout: 20 * time.Second, PingTimeout: 10 * time.Second},
+		ReadBufferSize: 64 << 10,
 	}
 }
 

@@ -1,0 +1,147 @@
+package salesforce
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/tandem-sync/tandem/sync/sobject"
+)
+
+// checkBody compares a request's JSON without regard to the order of members.
+func checkBody(t *testing.T, r *http.Request, want string) {
+	t.Helper()
+	body, err := io.ReadAll(r.Body)
+	got, wanted := jsontext.Value(body), jsontext.Value(want)
+	if err != nil || got.Canonicalize() != nil || wanted.Canonicalize() != nil || string(got) != string(wanted) {
+		t.Errorf("%s %s: got %s, %v\nwant %s", r.Method, r.URL, got, err, wanted)
+	}
+}
+
+func TestCollections(t *testing.T) {
+	o := newOrg(t)
+	number, err := Number("12345678901234567890.10")
+	if err != nil {
+		t.Fatal(err)
+	}
+	account, err := By("Ext__c", "A-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{"", "1x", "NaN", `"1"`, "true", "1 2"} {
+		if v, err := Number(bad); err == nil {
+			t.Errorf("Number(%q) = %v, want an error", bad, v)
+		}
+	}
+	o.handle("POST "+rest+"/composite/sobjects", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		for _, part := range []string{`"allOrNone":false`, `"attributes":{"type":"Lead"}`, `"LastName":"Doe \"x\""`, `"Amount":12345678901234567890.10`, `"Old":null`, `"Cleared":null`, `"On":true`, `"Account":{"Ext__c":"A-1"}`} {
+			if !strings.Contains(string(body), part) {
+				t.Errorf("%s is not in %s", part, body)
+			}
+		}
+		if r.Header.Get("Sforce-Auto-Assign") != "FALSE" || r.Header.Get("Sforce-Duplicate-Rule-Header") != "allowSave=false; includeRecordDetails=false" {
+			t.Errorf("headers %v", r.Header)
+		}
+		answer(w, 200, `[{"id":"003RO0000035WQgYAM","success":true,"errors":[]},
+			{"success":false,"errors":[{"statusCode":"REQUIRED_FIELD_MISSING","message":"Required fields are missing: [Company]","fields":["Company"]}]},
+			{"success":false,"errors":[{"statusCode":"DUPLICATES_DETECTED","message":"Use one of these records?","duplicateResut":{"matchResults":[{"matchRecords":[{"record":{"Id":"003RO0000035WQg"}}]}]}}]},
+			{"success":false,"errors":[{"statusCode":"UNABLE_TO_LOCK_ROW","message":"unable to obtain exclusive access","fields":[]}]}]`)
+	})
+	lead := Record{Object: "Lead", Fields: map[string]Value{"LastName": Text(`Doe "x"`), "Amount": number, "Old": Null, "Cleared": Text(""), "On": Bool(true), "Account": account}}
+	got, err := o.client.CreateRecords(t.Context(), []Record{lead, lead, lead, lead}, Sending{})
+	if err != nil || len(got) != 4 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if got[0].ID != "003RO0000035WQgYAM" || !got[0].Success || !got[0].Created || got[0].Err() != nil {
+		t.Errorf("%+v", got[0])
+	}
+	if err := got[1].Err(); !HasCode(err, "REQUIRED_FIELD_MISSING") || classOf(err) != "set the record aside" || !slices.Equal(got[1].Errors[0].Fields, []string{"Company"}) {
+		t.Errorf("%v", err)
+	}
+	if !HasCode(got[2].Err(), CodeDuplicatesDetected) || !slices.Equal(got[2].Errors[0].Duplicates, []sobject.ID{"003RO0000035WQgYAM"}) {
+		t.Errorf("%+v", got[2])
+	}
+	if !IsTransient(got[3].Err()) {
+		t.Errorf("%v, want it transient", got[3].Err())
+	}
+
+	o.handle("PATCH "+rest+"/composite/sobjects", func(w http.ResponseWriter, r *http.Request) {
+		checkBody(t, r, `{"allOrNone":true,"records":[{"attributes":{"type":"Lead"},"id":"00Q5f00002JUX1JAAX","Status":"Open"}]}`)
+		answer(w, 200, `[{"id":"003RO0000035WQgYAM","success":true,"errors":[]}]`)
+	})
+	if got, err = o.client.UpdateRecords(t.Context(), []Record{{Object: "Lead", ID: "00Q5f00002JUX1JAAX", Fields: map[string]Value{"Status": Text("Open")}}}, Sending{AllOrNone: true, AutoAssign: true}); err != nil || !got[0].Success || got[0].Created {
+		t.Errorf("%+v, %v", got, err)
+	}
+	o.handle("PATCH "+rest+"/composite/sobjects/Lead/Ext__c", func(w http.ResponseWriter, r *http.Request) {
+		checkBody(t, r, `{"allOrNone":false,"records":[{"attributes":{"type":"Lead"},"Ext__c":"A-1"}]}`)
+		answer(w, 200, `[{"id":"003RO0000035WQgYAM","success":true,"errors":[],"created":true}]`)
+	})
+	if got, err = o.client.UpsertRecords(t.Context(), "Lead", "Ext__c", []Record{{Object: "Lead", Fields: map[string]Value{"Ext__c": Text("A-1")}}}, Sending{}); err != nil || !got[0].Created {
+		t.Errorf("%+v, %v", got, err)
+	}
+	o.handle("DELETE "+rest+"/composite/sobjects", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawQuery != "ids=00Q5f00002JUX1JAAX,003RO0000035WQgYAM&allOrNone=false" {
+			t.Errorf("asked %s", r.URL)
+		}
+		answer(w, 200, `[{"id":"003RO0000035WQgYAM","success":true,"errors":[]},{"id":"003RO0000035WQgYAM","success":false,"errors":[{"statusCode":"ENTITY_IS_DELETED","message":"entity is deleted","fields":[]}]}]`)
+	})
+	if got, err = o.client.DeleteRecords(t.Context(), []sobject.ID{"00Q5f00002JUX1JAAX", "003RO0000035WQgYAM"}, Sending{}); err != nil || !got[0].Success || !HasCode(got[1].Err(), CodeEntityIsDeleted) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestCollectionsRefuseWhatCannotGo(t *testing.T) {
+	o := newOrg(t)
+	var calls atomic.Int64
+	o.handle("PATCH "+rest+"/composite/sobjects", sequence(&calls, say(200, `[]`)))
+	if _, err := o.client.UpdateRecords(t.Context(), make([]Record, CollectionMax+1), Sending{}); err == nil {
+		t.Error("201 records were sent")
+	}
+	if got, err := o.client.UpdateRecords(t.Context(), nil, Sending{}); err != nil || got != nil {
+		t.Errorf("nothing to send: %v, %v", got, err)
+	}
+	if _, err := o.client.UpdateRecords(t.Context(), []Record{{Object: "Lead", Fields: map[string]Value{"A": Text("x\xff")}}}, Sending{}); err == nil || !strings.Contains(err.Error(), "field A") {
+		t.Errorf("a text that is no UTF-8: %v", err)
+	}
+	if calls.Load() != 0 {
+		t.Errorf("%d requests went out", calls.Load())
+	}
+	if _, err := o.client.UpdateRecords(t.Context(), []Record{{Object: "Lead"}}, Sending{}); !HasCode(err, CodeMalformedReply) {
+		t.Errorf("fewer results than records: %v", err)
+	}
+}
+
+func TestRetrieve(t *testing.T) {
+	o := newOrg(t)
+	o.handle("POST "+rest+"/composite/sobjects/Lead", func(w http.ResponseWriter, r *http.Request) {
+		checkBody(t, r, `{"ids":["00Q5f00002JUX1JAAX","003RO0000035WQgYAM"],"fields":["Id","Name"]}`)
+		answer(w, 200, `[null,{"attributes":{"type":"Lead"},"Name":"Pat","Id":"1"},{"Id":"2","Name":null}]`)
+	})
+	var got []string
+	read := func(cells [][]byte) error {
+		got = append(got, string(cells[0])+":"+string(cells[1]))
+		return nil
+	}
+	ids := []sobject.ID{"00Q5f00002JUX1JAAX", "003RO0000035WQgYAM"}
+	if err := o.client.Retrieve(t.Context(), "Lead", ids, []string{"Id", "Name"}, read); err != nil || !slices.Equal(got, []string{"1:Pat", "2:"}) {
+		t.Errorf("%q, %v", got, err)
+	}
+	stop := errors.New("stop")
+	if err := o.client.Retrieve(t.Context(), "Lead", ids, []string{"Id", "Name"}, func([][]byte) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("%v, want the caller's own error", err)
+	}
+	if err := o.client.Retrieve(t.Context(), "Lead", make([]sobject.ID, RetrieveMax+1), []string{"Id"}, read); err == nil {
+		t.Error("2001 records were asked for")
+	}
+	o.handle("POST "+rest+"/composite/sobjects/Task", cutBody)
+	if err := o.client.Retrieve(t.Context(), "Task", ids, []string{"Id"}, read); err == nil {
+		t.Error("a cut reply was taken")
+	}
+}
