@@ -114,6 +114,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.HTTP != nil {
 		hc = *cfg.HTTP
 	}
+	hc.Timeout = 0 // it would cut long streams; each part of a request has its own bound
 	// A redirect would carry the session or a secret to a host that nobody chose; it is told as an error instead.
 	hc.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.http = &hc

@@ -172,6 +172,7 @@ var transientCodes = []string{
 	CodeUnableToLockRow, "SERVER_UNAVAILABLE", "UNKNOWN_EXCEPTION", "REQUEST_RUNNING_TOO_LONG", CodeQueryTimeout, "LIMIT_EXCEEDED",
 	"ALL_OR_NONE_OPERATION_ROLLED_BACK", "PROCESSING_HALTED", "BATCH_PROCESSING_HALTED", "ORG_IN_MAINTENANCE",
 	"INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE", CodeRecordsMissing,
+	"InternalServerError", // of a Bulk job that failed
 }
 
 var haltCodes = map[string]Reason{
