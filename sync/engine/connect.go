@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/tandem-sync/tandem/models"
 	"github.com/tandem-sync/tandem/sync/salesforce"
-	"github.com/tandem-sync/tandem/sync/sobject"
 )
 
 // clientName is told to Salesforce with each call. It ends up in the origin of change events, and in the org's logs.
@@ -266,14 +264,3 @@ func refused(err error) error {
 	}
 	return &models.Error{Code: models.CodeUnavailable, Message: "connection.unreachable", Params: map[string]string{"message": err.Error()}, Err: err}
 }
-
-// idOf normalises an id that a reply held, or leaves it as it came.
-func idOf(s string) sobject.ID {
-	id, err := sobject.ParseID(s)
-	if err != nil {
-		return sobject.ID(s)
-	}
-	return id
-}
-
-var _ = fmt.Sprint

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -164,6 +165,12 @@ func (e *Engine) ensure(ctx context.Context, d salesforce.Described) error {
 	if change.Created || len(change.Added) > 0 || len(change.Gone) > 0 {
 		e.Log.Info("table made to fit the org", "object", d.Object, "created", change.Created, "added", change.Added, "gone", change.Gone)
 	}
+	if news := append(change.Added, change.Returned...); len(news) > 0 {
+		// The new columns are empty for every record that does not happen to change: all are read again to fill them.
+		if _, err := e.Models.RequestResync(ctx, d.Object, "Tandem, for the new fields "+strings.Join(news, ", ")); err != nil {
+			return err
+		}
+	}
 	return e.Models.NoteObjectVisible(ctx, d.Object, d.Schema.Label, d.Schema.LabelPlural)
 }
 
@@ -172,9 +179,6 @@ func (e *Engine) describeOne(ctx context.Context, client *salesforce.Client, obj
 	d, err := client.Describe(ctx, object)
 	if err != nil {
 		return err
-	}
-	if d.LastModified.IsZero() {
-		d.LastModified = time.Time{}
 	}
 	return e.ensure(ctx, d)
 }

@@ -173,7 +173,7 @@ func (p *piece) continueLoad(ctx context.Context, load mirror.Load) (outcome, er
 			return outcome{}, p.Mirror.AbandonLoad(ctx, load.ID, "the org no longer has the job")
 		case err != nil:
 			return outcome{}, err
-		case job.State == salesforce.JobFailed || job.State == salesforce.JobAborted:
+		case job.State != salesforce.JobComplete && job.State.Ended():
 			reason := fmt.Sprintf("Salesforce ended the bulk job %s as %s: %s", load.JobID, job.State, job.ErrorMessage)
 			if err := p.Mirror.AbandonLoad(ctx, load.ID, reason); err != nil {
 				return outcome{}, err
@@ -311,7 +311,7 @@ func (p *piece) page(ctx context.Context, args pageArgs) error {
 	switch {
 	case errors.Is(err, mirror.ErrPageDone):
 		return nil
-	case isCode(err, "INVALID_QUERY_LOCATOR"), isCode(err, "NOT_FOUND"):
+	case salesforce.IsLocatorGone(err), isCode(err, "NOT_FOUND"):
 		// The job or its result is gone; the pull piece finds that out and starts the read again.
 		return p.Mirror.AbandonLoad(ctx, load.ID, "the org no longer has the job's result")
 	case err != nil:

@@ -231,7 +231,7 @@ func (e *Engine) afterPiece(ctx context.Context, cause error, job *rivertype.Job
 	case errors.Is(cause, mirror.ErrStale):
 		// Another worker, thought dead, was faster. What it committed stands; the piece is done again from there.
 		return river.JobSnooze(time.Second)
-	case salesforce.IsBudget(cause):
+	case salesforce.HaltReason(cause) == salesforce.HaltBudget:
 		return e.wait(ctx, cause, 15*time.Minute, runs)
 	case salesforce.IsHalting(cause):
 		if err := e.refuse(ctx, cause); err != nil {

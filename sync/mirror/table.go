@@ -242,16 +242,19 @@ var linkColumns = map[string][]string{
 
 // afterFirst makes the indexes of a table that was read for the first time, and its statistics.
 func (db *DB) afterFirst(ctx context.Context, t *Table) error {
+	analyse := []string{"sfid"}
 	for _, c := range linkColumns[t.Object()] {
 		if !t.has(c) {
 			continue
 		}
+		analyse = append(analyse, quote(c))
 		index := quote(t.schema.Table() + "_" + c)
 		if _, err := db.pool.Exec(ctx, fmt.Sprintf(`CREATE INDEX IF NOT EXISTS %s ON %s (%s)`, index, t.name(), quote(c))); err != nil {
 			return fmt.Errorf("make the index of %s on %s: %w", t.Object(), c, err)
 		}
 	}
-	if _, err := db.pool.Exec(ctx, `ANALYZE `+t.name()); err != nil {
+	// The table's size and its links are what a plan goes wrong without; autovacuum does the other columns within a minute.
+	if _, err := db.pool.Exec(ctx, fmt.Sprintf(`ANALYZE %s (%s)`, t.name(), strings.Join(analyse, ", "))); err != nil {
 		return fmt.Errorf("analyse the table of %s: %w", t.Object(), err)
 	}
 	return nil
