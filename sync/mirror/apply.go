@@ -2,293 +2,316 @@ package mirror
 
 import (
 	"context"
-	"encoding/binary"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"hash/fnv"
-	"io"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tandem-sync/tandem/sync/sobject"
 )
 
-const (
-	// encodeAhead is how many bytes of records are encoded before they are handed on.
-	encodeAhead = 64 << 10
-	// refusedMax bounds the records of one page that may be set aside: more than that is no bad cell but a wrong table.
-	refusedMax = 10_000
-)
-
-var copyHeader = []byte("PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00")
-
-// encoder turns records into the stream that binary COPY reads, one at a time, so that a page of any size needs the memory of
-// one buffer. A record with a cell that its column cannot hold is left out and kept with the reason (Invariant 6).
-type encoder struct {
-	rows    sobject.Rows
-	cells   []int // for each column, which cell of a row it is
-	columns []column
-	sfid    int // the cell that holds the id
-	deleted int // the cell that holds IsDeleted, or -1
-	order   []string
-
-	buf        []byte
-	off        int
-	ended      bool
-	read, sent int64
-	sentGone   int64 // of those sent, how many are deleted
-	refused    []refusal
-	err        error
+// writer is one transaction that writes an object's records: a page of a load, or an increment.
+type writer struct {
+	conn  *pgxpool.Conn
+	tx    pgx.Tx
+	table *Table
+	stage string // the session's staging table, quoted; "" for a writer that only copies directly
+	used  bool   // the staging table holds rows of this transaction
 }
 
-type refusal struct {
-	sfid, field, message string
-	value                []byte // the record's cells as JSON
-}
-
-func newEncoder(t *Table, rows sobject.Rows) (*encoder, error) {
-	e := &encoder{rows: rows, columns: t.columns, deleted: -1, sfid: -1, order: rows.Columns(), buf: append(make([]byte, 0, 2*encodeAhead), copyHeader...)}
-	for _, c := range t.columns {
-		at := slices.IndexFunc(e.order, func(name string) bool { return strings.EqualFold(name, c.field) })
-		if at < 0 {
-			return nil, fmt.Errorf("the page of %s has no column %s: its columns are %s", t.Object(), c.field, strings.Join(e.order, ", "))
+// begin opens a transaction as the engine. It holds the table's lock, so that the columns stay what they are until the end; should
+// they have changed since they were looked at, it looks again.
+func (db *DB) begin(ctx context.Context, object string, staging bool) (*writer, error) {
+	for range 5 {
+		w, err := db.tryBegin(ctx, object, staging)
+		if w != nil || err != nil {
+			return w, err
 		}
-		switch c.name {
-		case "sfid":
-			e.sfid = at
-		case "isdeleted":
-			e.deleted = at
-		}
-		e.cells = append(e.cells, at)
+		db.tables.Delete(object)
 	}
-	if len(e.order) != len(t.columns) {
-		return nil, fmt.Errorf("the page of %s has %d columns, its table takes %d", t.Object(), len(e.order), len(t.columns))
-	}
-	if e.sfid < 0 {
-		return nil, fmt.Errorf("the page of %s has no Id", t.Object())
-	}
-	return e, nil
+	return nil, fmt.Errorf("the table of %s is changed again and again", object)
 }
 
-// Read gives the encoded stream.
-func (e *encoder) Read(p []byte) (int, error) {
-	if e.off == len(e.buf) {
-		e.buf, e.off = e.buf[:0], 0
-	}
-	for !e.ended && e.err == nil && len(e.buf)-e.off < encodeAhead {
-		e.next()
-	}
-	if e.err != nil {
-		return 0, e.err
-	}
-	n := copy(p, e.buf[e.off:])
-	e.off += n
-	if n == 0 && e.ended {
-		return 0, io.EOF
-	}
-	return n, nil
-}
-
-func (e *encoder) next() {
-	row, err := e.rows.Next()
-	if errors.Is(err, io.EOF) {
-		e.buf = append(e.buf, 0xff, 0xff)
-		e.ended = true
-		return
-	}
+// tryBegin gives neither a writer nor an error when the table was described anew meanwhile.
+func (db *DB) tryBegin(ctx context.Context, object string, staging bool) (_ *writer, err error) {
+	conn, err := db.pool.Acquire(ctx)
 	if err != nil {
-		e.err = err
+		return nil, fmt.Errorf("reach the database: %w", err)
+	}
+	w := &writer{conn: conn}
+	kept := false
+	defer func() {
+		if !kept {
+			w.rollback()
+		}
+	}()
+	if known, ok := db.tables.Load(object); ok {
+		w.table = known.(*Table)
+	} else {
+		if w.table, _, err = loadTable(ctx, conn, object); err != nil {
+			return nil, err
+		}
+		db.tables.Store(object, w.table)
+	}
+	if staging {
+		if w.stage, err = ensureStage(ctx, conn.Conn(), w.table); err != nil {
+			return nil, err
+		}
+	}
+	if w.tx, err = conn.Begin(ctx); err != nil {
+		return nil, fmt.Errorf("begin to write %s: %w", object, err)
+	}
+	// Invariant 4: the engine's own writes are neither refused nor captured. The setting ends with the transaction.
+	var b pgx.Batch
+	b.Queue(`SELECT set_config('tandem.engine', 'on', true)`)
+	b.Queue("LOCK TABLE " + w.table.name() + " IN ROW EXCLUSIVE MODE")
+	same := false
+	b.Queue(`SELECT described_at = $2 FROM mirror.objects WHERE object = $1`, object, w.table.described).QueryRow(func(row pgx.Row) error { return row.Scan(&same) })
+	if err := w.tx.SendBatch(ctx, &b).Close(); err != nil {
+		return nil, fmt.Errorf("begin to write %s: %w", object, err)
+	}
+	if !same {
+		return nil, nil
+	}
+	kept = true
+	return w, nil
+}
+
+// rollback ends the transaction without effect if it is still open, and gives the connection back. It may be called at any time.
+func (w *writer) rollback() {
+	if w.conn == nil {
 		return
 	}
-	e.read++
-	start := len(e.buf)
-	e.buf = binary.BigEndian.AppendUint16(e.buf, uint16(len(e.columns))) //nolint:gosec // PostgreSQL has at most 1,600
-	for i, c := range e.columns {
-		cell := row[e.cells[i]]
-		if len(cell) == 0 {
-			cell = nil
-		}
-		if cell == nil && c.name == "sfid" {
-			e.refuse(start, row, c.field, "it has no id")
-			return
-		}
-		var reason string
-		if e.buf, reason = encode(e.buf, c.kind, cell); reason != "" {
-			e.refuse(start, row, c.field, reason)
-			return
-		}
+	if w.tx != nil {
+		// What ended the work may be its context; the connection must be clean all the same.
+		_ = w.tx.Rollback(context.Background())
 	}
-	e.sent++
-	if e.deleted >= 0 && string(row[e.deleted]) == "true" {
-		e.sentGone++
-	}
+	w.conn.Release()
+	w.conn, w.tx = nil, nil
 }
 
-func (e *encoder) refuse(start int, row [][]byte, field, reason string) {
-	e.buf = e.buf[:start]
-	if len(e.refused) == refusedMax {
-		e.err = fmt.Errorf("more than %d records of one page cannot be stored, the last because of %s: %s", refusedMax, field, reason)
-		return
+// lock takes the object's records for this transaction.
+func (w *writer) lock(ctx context.Context, suffix string) error {
+	if _, err := w.tx.Exec(ctx, `SELECT pg_advisory_xact_lock`+suffix+`($1, hashtext($2))`, lockRows, w.table.Object()); err != nil {
+		return fmt.Errorf("take turns in changing %s: %w", w.table.Object(), err)
 	}
-	values := make(map[string]*string, len(row))
-	for i, cell := range row {
-		if cell != nil {
-			// jsonb takes no NUL: it is written as the escape that stands for it.
-			text := strings.ReplaceAll(strings.ToValidUTF8(string(cell), "\uFFFD"), "\x00", `\u0000`)
-			values[e.order[i]] = &text
-		}
-	}
-	value, err := json.Marshal(values)
-	if err != nil {
-		e.err = err
-		return
-	}
-	e.refused = append(e.refused, refusal{string(row[e.sfid]), field, reason, value})
+	return nil
 }
 
-// columnList is the table's columns in SQL.
-func (t *Table) columnList(prefix string) string {
-	names := make([]string, len(t.columns))
-	for i, c := range t.columns {
-		names[i] = prefix + quote(c.name)
-	}
-	return strings.Join(names, ", ")
-}
-
-// copyDirect streams a page straight into the table. A record that is there already makes it fail with a unique violation.
-func copyDirect(ctx context.Context, tx pgx.Tx, t *Table, e *encoder) (Result, error) {
-	if _, err := tx.Conn().PgConn().CopyFrom(ctx, e, fmt.Sprintf("COPY %s (%s) FROM STDIN BINARY", t.name(), t.columnList(""))); err != nil {
-		return Result{}, copyError(e, err)
-	}
-	r := Result{Read: e.read, New: e.sent, Refused: int64(len(e.refused))}
-	return r, keepAccount(ctx, tx, t, e.sent-e.sentGone, e.sentGone)
-}
-
-// copyError prefers what went wrong with the records over what PostgreSQL says of a stream that ended early.
-func copyError(e *encoder, err error) error {
-	if e.err != nil {
-		return e.err
-	}
-	return err
-}
-
-// staging names the session's temporary table for one shape of the object.
-func (t *Table) staging() string {
+// ensureStage makes the session's staging table for an object, once for each shape of its columns: made anew for each page, it
+// would fill the system's catalogs. Its rows vanish at the end of each transaction.
+func ensureStage(ctx context.Context, conn *pgx.Conn, t *Table) (string, error) {
+	name := short("tandem_" + t.schema.Table())
+	stage := pgx.Identifier{"pg_temp", name}.Sanitize()
+	columns := make([]string, len(t.columns))
 	h := fnv.New64a()
-	for _, c := range t.columns {
-		fmt.Fprintf(h, "%s %s,", c.name, c.kind)
+	for i, c := range t.columns {
+		columns[i] = quote(c.name)
+		fmt.Fprintf(h, "%s %s,", c.name, c.pgType)
 	}
-	return quote(fmt.Sprintf("tandem_%.40s_%x", t.schema.Table(), h.Sum64()))
+	shape := h.Sum64()
+	session := conn.PgConn().CustomData()
+	if session[name] == shape {
+		return stage, nil
+	}
+	// A page takes some 40 MB. Once the session has used a temporary table the setting is refused, which does no harm.
+	_, _ = conn.Exec(ctx, `SET temp_buffers = '32MB'`)
+	sql := fmt.Sprintf(`DROP TABLE IF EXISTS %s; CREATE TEMPORARY TABLE %s ON COMMIT DELETE ROWS AS SELECT %s FROM %s WITH NO DATA`,
+		stage, quote(name), strings.Join(columns, ", "), t.name())
+	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+		return "", fmt.Errorf("make the staging table of %s: %w", t.Object(), err)
+	}
+	session[name] = shape
+	return stage, nil
 }
 
-// copyStaged streams a page into a temporary table and from there only what differs into the object's. The join comes before
-// the upsert because ON CONFLICT locks, and so writes, every row that it meets, changed or not. A record that is older than
-// the one that is there stays out; of a record that the page holds twice the newer counts.
-func copyStaged(ctx context.Context, tx pgx.Tx, t *Table, e *encoder) (Result, error) {
-	st := t.staging()
-	if _, err := tx.Exec(ctx, fmt.Sprintf(`CREATE TEMPORARY TABLE IF NOT EXISTS %s ON COMMIT DELETE ROWS AS SELECT %s FROM %s WITH NO DATA`, st, t.columnList(""), t.name())); err != nil {
-		return Result{}, fmt.Errorf("make the staging table of %s: %w", t.Object(), err)
+// copyIn streams the encoder's records into a table. What went wrong with the records comes before what PostgreSQL says of a
+// stream that ended early.
+func (w *writer) copyIn(ctx context.Context, e *encoder, into string) (int64, error) {
+	tag, err := w.tx.Conn().PgConn().CopyFrom(ctx, e, fmt.Sprintf("COPY %s (%s) FROM STDIN (FORMAT binary)", into, e.names("")))
+	if rowsErr := e.close(); rowsErr != nil {
+		return 0, rowsErr
 	}
-	if _, err := tx.Exec(ctx, `TRUNCATE `+st); err != nil {
-		return Result{}, fmt.Errorf("empty the staging table of %s: %w", t.Object(), err)
-	}
-	if _, err := tx.Conn().PgConn().CopyFrom(ctx, e, fmt.Sprintf("COPY %s (%s) FROM STDIN BINARY", st, t.columnList(""))); err != nil {
-		return Result{}, copyError(e, err)
-	}
-	r := Result{Read: e.read, Refused: int64(len(e.refused))}
-	if e.sent == 0 {
-		return r, nil
-	}
-	var distinct int64
-	if err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT count(DISTINCT sfid) FROM %s`, st)).Scan(&distinct); err != nil {
+	return tag.RowsAffected(), err
+}
+
+// copyDirect streams a page straight into the table, which was empty when the load began. A record that is there already makes
+// it ErrRetryStaged, as does another page that holds the same records in another order.
+func (w *writer) copyDirect(ctx context.Context, rows sobject.Rows, from source) (Result, error) {
+	e, err := newEncoder(ctx, w.table, rows)
+	if err != nil {
 		return Result{}, err
 	}
-	newer := "s.ctid > o.ctid"
-	if t.has("systemmodstamp") {
-		newer = "(s.systemmodstamp, s.ctid) > (o.systemmodstamp, o.ctid)"
+	if err := w.lock(ctx, "_shared"); err != nil {
+		return Result{}, err
 	}
-	if distinct < e.sent {
-		if _, err := tx.Exec(ctx, fmt.Sprintf(`DELETE FROM %s o USING %s s WHERE s.sfid = o.sfid AND %s`, st, st, newer)); err != nil {
-			return Result{}, fmt.Errorf("drop the doubles of a page of %s: %w", t.Object(), err)
-		}
+	n, err := w.copyIn(ctx, e, w.table.name())
+	if isState(err, "23505", "40P01") {
+		return Result{}, ErrRetryStaged
 	}
-	if _, err := tx.Exec(ctx, fmt.Sprintf(`UPDATE mirror.refusals r SET resolved_at = now() FROM %s s WHERE r.object = $1 AND r.direction = 'in' AND r.resolved_at IS NULL AND r.sfid = s.sfid`, st), t.Object()); err != nil {
-		return Result{}, fmt.Errorf("resolve what was set aside: %w", err)
+	if err != nil {
+		return Result{}, err
 	}
-	var isNew, changed, newGone, died, revived int64
-	if err := tx.QueryRow(ctx, t.upsertSQL(st)).Scan(&isNew, &changed, &newGone, &died, &revived); err != nil {
-		return Result{}, fmt.Errorf("write a page of %s: %w", t.Object(), err)
+	// The system columns know which records came with this transaction.
+	clean := "s.xmin = pg_current_xact_id()::xid AND " + e.notOlder()
+	if err := e.settle(ctx, w, w.table.name()+" s", clean, from); err != nil {
+		return Result{}, err
 	}
-	r.New, r.Deleted, r.Changed = isNew, died, changed-died
-	r.Unchanged = e.sent - isNew - changed
-	return r, keepAccount(ctx, tx, t, isNew-newGone-died+revived, newGone+died-revived)
+	return Result{Read: e.read, New: n, Refused: e.refused.count}, w.keepAccount(ctx, n-e.gone, e.gone)
 }
 
-func (t *Table) upsertSQL(st string) string {
-	var set, differs []string
-	for _, c := range t.columns {
-		if c.name != "sfid" {
-			set = append(set, quote(c.name)+" = excluded."+quote(c.name))
-			differs = append(differs, quote(c.name))
+// copyStaged streams a page into the session's temporary table and from there only what differs into the object's. The join
+// comes before the upsert because ON CONFLICT locks, and so writes, every row that it meets, changed or not. A record
+// that is older than the one that is there stays out; of a record that the page holds twice the newer counts.
+func (w *writer) copyStaged(ctx context.Context, rows sobject.Rows, from source) (Result, error) {
+	e, err := newEncoder(ctx, w.table, rows)
+	if err != nil {
+		return Result{}, err
+	}
+	if w.used {
+		if _, err := w.tx.Exec(ctx, "TRUNCATE "+w.stage); err != nil {
+			return Result{}, fmt.Errorf("empty the staging table: %w", err)
 		}
 	}
-	row := func(prefix string) string { return "(" + prefix + strings.Join(differs, ", "+prefix) + ")" }
-	fresh, guard := "true", ""
-	if t.has("systemmodstamp") {
-		fresh = "(t.systemmodstamp IS NULL OR s.systemmodstamp >= t.systemmodstamp)"
-		guard = " WHERE x.systemmodstamp IS NULL OR excluded.systemmodstamp >= x.systemmodstamp"
+	w.used = true
+	n, err := w.copyIn(ctx, e, w.stage)
+	if err != nil {
+		return Result{}, err
 	}
-	was, is := "false", "false"
-	if t.HasIsDeleted() {
-		was, is = "coalesce(t.isdeleted, false)", "coalesce(s.isdeleted, false)"
+	r := Result{Read: e.read, Refused: e.refused.count}
+	if n > 0 {
+		// One staged writer of an object at a time from here to its commit: the counts are exact, and two pages never wait for each other crosswise.
+		if err := w.lock(ctx, ""); err != nil {
+			return Result{}, err
+		}
+		if err := w.upsert(ctx, e, &r, n); err != nil {
+			return Result{}, err
+		}
 	}
-	return fmt.Sprintf(`WITH d AS MATERIALIZED (
-			SELECT s.*, t.sfid IS NULL AS tandem_new, %[6]s AS tandem_was, %[7]s AS tandem_is
-			FROM %[1]s s LEFT JOIN %[2]s t ON t.sfid = s.sfid
-			WHERE t.sfid IS NULL OR %[4]s IS DISTINCT FROM %[5]s AND %[8]s
-		), written AS (
-			INSERT INTO %[2]s AS x (%[3]s) SELECT %[3]s FROM d ON CONFLICT (sfid) DO UPDATE SET %[9]s%[10]s
+	return r, e.settle(ctx, w, w.stage+" s", e.notOlder(), from)
+}
+
+// settle resolves the refusals of records that came clean, then keeps the new ones: a record that is in the page in both ways
+// stays set aside.
+func (e *encoder) settle(ctx context.Context, w *writer, rows, clean string, from source) error {
+	if err := resolveRefused(ctx, w.tx, w.table.Object(), rows, clean); err != nil {
+		return err
+	}
+	return e.refused.store(ctx, w.tx, w.table.Object(), from)
+}
+
+// notOlder is the condition on a clean record s that resolves the refusal r.
+func (e *encoder) notOlder() string {
+	if e.stampAt < 0 {
+		return "true"
+	}
+	return "(r.stamp IS NULL OR s.systemmodstamp IS NULL OR s.systemmodstamp >= r.stamp)"
+}
+
+// upsert writes those of the n staged records that are new or differ.
+func (w *writer) upsert(ctx context.Context, e *encoder, r *Result, n int64) error {
+	sql := w.upsertSQL(e)
+	var isNew, newGone, changed, died, revived int64
+	run := func() error {
+		return pgx.BeginFunc(ctx, w.tx, func(tx pgx.Tx) error {
+			// Planned each time: a plan kept from when the table was small would read all of it for each record.
+			return tx.QueryRow(ctx, sql, pgx.QueryExecModeExec).Scan(&isNew, &newGone, &changed, &died, &revived)
+		})
+	}
+	err := run()
+	if isState(err, "21000") {
+		// The page holds a record twice. That is rare, so it costs nothing to find out this way.
+		order := "ctid DESC"
+		if e.stampAt >= 0 {
+			order = "systemmodstamp DESC NULLS LAST, ctid DESC"
+		}
+		_, err = w.tx.Exec(ctx, fmt.Sprintf(`DELETE FROM %[1]s s USING (
+			SELECT ctid, row_number() OVER (PARTITION BY sfid ORDER BY %[2]s) AS n FROM %[1]s) d WHERE s.ctid = d.ctid AND d.n > 1`, w.stage, order), pgx.QueryExecModeExec)
+		if err == nil {
+			err = run()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("write records of %s: %w", w.table.Object(), err)
+	}
+	r.New, r.Deleted, r.Changed = isNew, died, changed-died
+	r.Unchanged = n - isNew - changed
+	return w.keepAccount(ctx, isNew-newGone-died+revived, newGone+died-revived)
+}
+
+// upsertSQL counts what it writes: new records, deleted ones among them, changed ones, and of those the ones that became
+// deleted and the ones that are so no longer.
+func (w *writer) upsertSQL(e *encoder) string {
+	var set, mine, theirs []string
+	for i, c := range e.columns {
+		if i != e.idAt {
+			name := quote(c.name)
+			set = append(set, name+" = excluded."+name)
+			mine, theirs = append(mine, "t."+name), append(theirs, "s."+name)
+		}
+	}
+	differs, conflict := "false", "NOTHING"
+	if len(set) > 0 {
+		differs = "ROW(" + strings.Join(mine, ", ") + ") IS DISTINCT FROM ROW(" + strings.Join(theirs, ", ") + ")"
+		conflict = "UPDATE SET " + strings.Join(set, ", ")
+	}
+	if e.stampAt >= 0 && len(set) > 0 {
+		differs = "(t.systemmodstamp IS NULL OR s.systemmodstamp >= t.systemmodstamp) AND " + differs
+		conflict += " WHERE t.systemmodstamp IS NULL OR excluded.systemmodstamp >= t.systemmodstamp"
+	}
+	// xmax is zero in a row that was inserted and not in one that was updated; what the row was before, the statement's snapshot shows.
+	is, was := "false", "false"
+	if e.goneAt >= 0 {
+		is = "coalesce(t.isdeleted, false)"
+		was = fmt.Sprintf("CASE WHEN t.xmax <> 0 THEN coalesce((SELECT o.isdeleted FROM %s o WHERE o.sfid = t.sfid), false) END", w.table.name())
+	}
+	return fmt.Sprintf(`WITH written AS (
+			INSERT INTO %[1]s AS t (%[2]s)
+			SELECT %[3]s FROM %[4]s s LEFT JOIN %[1]s t ON t.sfid = s.sfid WHERE t.sfid IS NULL OR %[5]s
+			ON CONFLICT (sfid) DO %[6]s
+			RETURNING t.xmax = 0 AS new, %[7]s AS is, %[8]s AS was
 		)
-		SELECT count(*) FILTER (WHERE tandem_new), count(*) FILTER (WHERE NOT tandem_new), count(*) FILTER (WHERE tandem_new AND tandem_is),
-			count(*) FILTER (WHERE NOT tandem_new AND tandem_is AND NOT tandem_was), count(*) FILTER (WHERE NOT tandem_new AND tandem_was AND NOT tandem_is) FROM d`,
-		st, t.name(), t.columnList(""), row("t."), row("s."), was, is, fresh, strings.Join(set, ", "), guard)
+		SELECT count(*) FILTER (WHERE new), count(*) FILTER (WHERE new AND "is"), count(*) FILTER (WHERE NOT new),
+			count(*) FILTER (WHERE NOT new AND "is" AND NOT was), count(*) FILTER (WHERE NOT new AND was AND NOT "is") FROM written`,
+		w.table.name(), e.names(""), e.names("s."), w.stage, differs, conflict, is, was)
 }
 
 // keepAccount keeps how many live and deleted records the table holds.
-func keepAccount(ctx context.Context, tx pgx.Tx, t *Table, live, deleted int64) error {
+func (w *writer) keepAccount(ctx context.Context, live, deleted int64) error {
 	if live == 0 && deleted == 0 {
 		return nil
 	}
-	_, err := tx.Exec(ctx, `UPDATE mirror.objects SET records = records + $2, deleted = deleted + $3 WHERE object = $1`, t.Object(), live, deleted)
+	_, err := w.tx.Exec(ctx, `UPDATE mirror.objects SET records = records + $2, deleted = deleted + $3 WHERE object = $1`, w.table.Object(), live, deleted)
 	if err != nil {
-		return fmt.Errorf("keep the count of %s: %w", t.Object(), err)
+		return fmt.Errorf("keep the count of %s: %w", w.table.Object(), err)
 	}
 	return nil
 }
 
-// setAside keeps the records that could not be stored, each with its reason.
-func setAside(ctx context.Context, tx pgx.Tx, object string, refused []refusal) error {
-	if len(refused) == 0 {
-		return nil
+// Recount counts an object's records anew, for when somebody wrote past the engine.
+func (db *DB) Recount(ctx context.Context, object string) error {
+	w, err := db.begin(ctx, object, false)
+	if err != nil {
+		return err
 	}
-	batch := &pgx.Batch{}
-	for _, r := range refused {
-		message := fmt.Sprintf("The value of %s cannot be stored: %s. The record is set aside; correct the value in Salesforce and it arrives with the next cycle.", r.field, r.reason())
-		var sfid *string
-		if r.sfid != "" {
-			sfid = &r.sfid
-		}
-		batch.Queue(`INSERT INTO mirror.refusals (object, sfid, direction, field, code, message, value) VALUES ($1, $2, 'in', $3, 'VALUE_DOES_NOT_FIT', $4, $5)
-			ON CONFLICT (object, direction, coalesce(sfid, ''), coalesce(field, '')) WHERE resolved_at IS NULL DO UPDATE SET message = excluded.message, value = excluded.value, last_seen_at = now()`,
-			object, sfid, r.field, message, r.value)
+	defer w.rollback()
+	// Writers under way are waited for, else their records would count twice or not at all.
+	if err := w.lock(ctx, ""); err != nil {
+		return err
 	}
-	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
-		return fmt.Errorf("set %d records of %s aside: %w", len(refused), object, err)
+	gone := "false"
+	if w.table.HasIsDeleted() {
+		gone = "coalesce(isdeleted, false)"
+	}
+	_, err = w.tx.Exec(ctx, fmt.Sprintf(`UPDATE mirror.objects SET (records, deleted) =
+		(SELECT count(*) FILTER (WHERE NOT %[1]s), count(*) FILTER (WHERE %[1]s) FROM %[2]s WHERE sfid IS NOT NULL) WHERE object = $1`, gone, w.table.name()), object)
+	if err == nil {
+		err = w.tx.Commit(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("count %s anew: %w", object, err)
 	}
 	return nil
 }
-
-func (r refusal) reason() string { return r.message }

@@ -3,380 +3,428 @@ package mirror
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
+	"time"
 	"unicode/utf8"
+
+	"github.com/tandem-sync/tandem/sync/sobject"
 )
 
-// columnType is a PostgreSQL type that a field can have here. Numbers have no modifier: numeric(p,s) would round without a word.
-type columnType string
+// kind says how a column's cells are written in PostgreSQL's binary COPY format.
+type kind uint8
 
 const (
-	typeText        columnType = "text"
-	typeBoolean     columnType = "boolean"
-	typeInteger     columnType = "integer"
-	typeBigint      columnType = "bigint"
-	typeNumeric     columnType = "numeric"
-	typeDate        columnType = "date"
-	typeTimestamptz columnType = "timestamp with time zone"
-	typeTime        columnType = "time without time zone"
+	kindText kind = iota
+	kindID        // text that is a Salesforce id of 18 characters
+	kindBool
+	kindInt4
+	kindInt8
+	kindNumeric
+	kindDate
+	kindTimestamptz
+	kindTime
 )
 
-// typeOf gives the column type of a field, by the type that describe gives it.
-func typeOf(fieldType string) columnType {
-	switch fieldType {
-	case "boolean":
-		return typeBoolean
-	case "int":
-		return typeInteger
-	case "long":
-		return typeBigint
-	case "double", "currency", "percent":
-		return typeNumeric
-	case "date":
-		return typeDate
-	case "datetime":
-		return typeTimestamptz
-	case "time":
-		return typeTime
-	default:
-		return typeText
-	}
-}
+// flaw says why a cell cannot be held by its column; fit means that it can.
+type flaw uint8
 
-// encode appends a cell to dst as PostgreSQL's binary COPY wants it, its length first. A cell that the column cannot hold
-// gives a reason instead, and what was appended is of no use. It is strict: PostgreSQL's own input functions would take
-// "infinity", "now" or " 7 " without a word (Invariant 6).
-func encode(dst []byte, t columnType, cell []byte) (out []byte, reason string) {
-	if cell == nil {
-		return append(dst, 0xff, 0xff, 0xff, 0xff), ""
+const (
+	fit flaw = iota
+	flawNUL
+	flawUTF8
+	flawID
+	flawBool
+	flawInteger
+	flawNumber
+	flawRange
+	flawDate
+	flawTimestamp
+	flawTime
+	flawPrecision
+	flawWide
+)
+
+// appendCell appends a cell in the binary COPY format: its length in four bytes, then the value; an empty cell is null.
+//
+// Invariant 6: no value is cut or coerced. What PostgreSQL's own input functions would take in silence (infinity, NaN, now,
+// spaces, rounded fractions) is refused. Numbers never pass through a floating-point type. On a flaw dst's tail is undefined.
+func appendCell(dst []byte, k kind, cell []byte) ([]byte, flaw) {
+	if len(cell) == 0 {
+		return append(dst, 0xff, 0xff, 0xff, 0xff), fit
 	}
-	switch t {
-	case typeText:
+	switch k {
+	case kindText:
 		if bytes.IndexByte(cell, 0) >= 0 {
-			return dst, "it holds a NUL character, which PostgreSQL cannot store"
+			return dst, flawNUL
 		}
 		if !utf8.Valid(cell) {
-			return dst, "it is not valid UTF-8"
+			return dst, flawUTF8
 		}
-		dst = binary.BigEndian.AppendUint32(dst, uint32(len(cell))) //nolint:gosec // a cell is far smaller
-		return append(dst, cell...), ""
-	case typeBoolean:
+		dst = binary.BigEndian.AppendUint32(dst, uint32(len(cell)))
+		return append(dst, cell...), fit
+	case kindID:
+		return appendID(dst, cell)
+	case kindBool:
 		switch string(cell) {
 		case "true":
-			return append(dst, 0, 0, 0, 1, 1), ""
+			return append(dst, 0, 0, 0, 1, 1), fit
 		case "false":
-			return append(dst, 0, 0, 0, 1, 0), ""
+			return append(dst, 0, 0, 0, 1, 0), fit
 		}
-		return dst, "it is neither true nor false"
-	case typeInteger, typeBigint:
-		n, reason := parseInt(cell)
-		if reason != "" {
-			return dst, reason
+		return dst, flawBool
+	case kindInt4:
+		n, f := parseInteger(cell)
+		if f != fit {
+			return dst, f
 		}
-		if t == typeBigint {
-			dst = append(dst, 0, 0, 0, 8)
-			return binary.BigEndian.AppendUint64(dst, uint64(n)), "" //nolint:gosec // two's complement is what is sent
+		if n != int64(int32(n)) {
+			return dst, flawRange
 		}
-		if n != int64(int32(n)) { //nolint:gosec // this is the check
-			return dst, "it is outside the range of an integer"
+		return binary.BigEndian.AppendUint32(append(dst, 0, 0, 0, 4), uint32(n)), fit
+	case kindInt8:
+		n, f := parseInteger(cell)
+		if f != fit {
+			return dst, f
 		}
-		dst = append(dst, 0, 0, 0, 4)
-		return binary.BigEndian.AppendUint32(dst, uint32(int32(n))), "" //nolint:gosec // two's complement is what is sent
-	case typeNumeric:
+		return binary.BigEndian.AppendUint64(append(dst, 0, 0, 0, 8), uint64(n)), fit
+	case kindNumeric:
 		return appendNumeric(dst, cell)
-	case typeDate:
-		days, rest, ok := parseDate(cell)
-		if !ok || len(rest) > 0 {
-			return dst, "it is not a date such as 2026-11-20"
+	case kindDate:
+		if len(cell) != 10 {
+			return dst, flawDate
 		}
-		dst = append(dst, 0, 0, 0, 4)
-		return binary.BigEndian.AppendUint32(dst, uint32(int32(days))), "" //nolint:gosec // years have four digits
-	case typeTimestamptz:
-		micros, ok := parseTimestamp(cell)
+		days, ok := parseDate(cell)
 		if !ok {
-			return dst, "it is not a date and time such as 2026-11-20T17:38:59.000Z"
+			return dst, flawDate
 		}
-		dst = append(dst, 0, 0, 0, 8)
-		return binary.BigEndian.AppendUint64(dst, uint64(micros)), "" //nolint:gosec // two's complement is what is sent
-	case typeTime:
-		micros, rest, ok := parseClock(cell)
-		if !ok || len(rest) > 1 || len(rest) == 1 && rest[0] != 'Z' {
-			return dst, "it is not a time such as 18:30:00.000Z"
+		return binary.BigEndian.AppendUint32(append(dst, 0, 0, 0, 4), uint32(days)), fit
+	case kindTimestamptz:
+		micros, f := parseTimestamp(cell)
+		if f != fit {
+			return dst, f
 		}
-		dst = append(dst, 0, 0, 0, 8)
-		return binary.BigEndian.AppendUint64(dst, uint64(micros)), "" //nolint:gosec // within a day
+		return binary.BigEndian.AppendUint64(append(dst, 0, 0, 0, 8), uint64(micros)), fit
+	default:
+		if n := len(cell); cell[n-1] == 'Z' {
+			cell = cell[:n-1]
+		}
+		micros, rest, f := parseClock(cell, flawTime)
+		if f != fit {
+			return dst, f
+		}
+		if len(rest) != 0 {
+			return dst, flawTime
+		}
+		return binary.BigEndian.AppendUint64(append(dst, 0, 0, 0, 8), uint64(micros)), fit
 	}
-	return dst, fmt.Sprintf("its column has the type %s, which is not known", t)
 }
 
-const notNumber = "it is not a number"
+// appendID takes ids of 18 characters as they are, for they are compared byte by byte everywhere, and completes those of 15.
+func appendID(dst, cell []byte) ([]byte, flaw) {
+	if len(cell) == 18 {
+		for _, b := range cell {
+			if (b < '0' || b > '9') && (b|0x20 < 'a' || b|0x20 > 'z') {
+				return dst, flawID
+			}
+		}
+		dst = append(dst, 0, 0, 0, 18)
+		return append(dst, cell...), fit
+	}
+	id, err := sobject.ParseID(string(cell))
+	if err != nil {
+		return dst, flawID
+	}
+	dst = append(dst, 0, 0, 0, 18)
+	return append(dst, id...), fit
+}
 
-// decimal is a number as it was written: digits, without leading zeros, times ten to the power of exp.
+// decimal is a number taken apart: sign, significant digits without leading zeros, and where the point is.
 type decimal struct {
 	negative bool
-	digits   []byte // '0'..'9'; empty is zero
-	exp      int
+	digits   []byte // '0'..'9', the first is not '0'; empty for zero
+	point    int    // digits before the decimal point; may lie outside digits
+	scale    int    // digits after the decimal point, as written
 }
 
-// numericDigitsMax bounds what one cell may make us build: 1e999999 is a short text.
-const numericDigitsMax = 1000
+// exponentMax bounds the exponent that is looked at; PostgreSQL's numeric ends long before.
+const exponentMax = 1_000_000
 
-func parseDecimal(cell []byte, buf []byte) (d decimal, ok bool) {
-	i := 0
-	if i < len(cell) && (cell[i] == '-' || cell[i] == '+') {
-		d.negative = cell[i] == '-'
+// parseDecimal reads [-]digits[.digits][e[+-]digits], with a digit on at least one side of the point. The digits are collected in buf.
+func parseDecimal(cell, buf []byte) (decimal, flaw) {
+	var d decimal
+	i, n := 0, len(cell)
+	if cell[0] == '-' {
+		d.negative = true
+		i = 1
+	}
+	digits, seen := buf[:0], 0
+	for ; i < n && cell[i] >= '0' && cell[i] <= '9'; i++ {
+		seen++
+		if cell[i] != '0' || len(digits) > 0 {
+			digits = append(digits, cell[i])
+		}
+	}
+	d.point = len(digits)
+	if i < n && cell[i] == '.' {
+		for i++; i < n && cell[i] >= '0' && cell[i] <= '9'; i++ {
+			seen++
+			d.scale++
+			if cell[i] != '0' || len(digits) > 0 {
+				digits = append(digits, cell[i])
+			} else {
+				d.point--
+			}
+		}
+	}
+	if seen == 0 {
+		return d, flawNumber
+	}
+	if i < n && cell[i]|0x20 == 'e' {
 		i++
-	}
-	d.digits = buf[:0]
-	some, point := false, false
-	for ; i < len(cell); i++ {
-		switch c := cell[i]; {
-		case c >= '0' && c <= '9':
-			some = true
-			if len(d.digits) > 0 || c != '0' {
-				d.digits = append(d.digits, c)
-			}
-			if point {
-				d.exp--
-			}
-		case c == '.' && !point:
-			point = true
-		case (c == 'e' || c == 'E') && some:
-			n, reason := parsePlainInt(cell[i+1:])
-			if reason != "" || n > numericDigitsMax || n < -numericDigitsMax {
-				return d, false
-			}
-			d.exp += int(n)
-			i = len(cell)
-		default:
-			return d, false
+		negative := false
+		if i < n && (cell[i] == '+' || cell[i] == '-') {
+			negative = cell[i] == '-'
+			i++
 		}
+		exponent, start := 0, i
+		for ; i < n && cell[i] >= '0' && cell[i] <= '9'; i++ {
+			exponent = min(exponent*10+int(cell[i]-'0'), exponentMax)
+		}
+		if i == start {
+			return d, flawNumber
+		}
+		if exponent == exponentMax {
+			return d, flawRange
+		}
+		if negative {
+			exponent = -exponent
+		}
+		d.point += exponent
+		d.scale = max(0, d.scale-exponent)
 	}
-	return d, some && len(d.digits) <= numericDigitsMax && d.exp >= -2*numericDigitsMax
+	if i != n {
+		return d, flawNumber
+	}
+	d.digits = digits
+	return d, fit
 }
 
-func parsePlainInt(cell []byte) (int64, string) {
-	i, negative := 0, false
-	if len(cell) > 0 && (cell[0] == '-' || cell[0] == '+') {
-		negative, i = cell[0] == '-', 1
+// parseInteger reads a whole number. Salesforce writes some integers as 5.0, and large ones as 1.5E7; they are whole too.
+func parseInteger(cell []byte) (int64, flaw) {
+	// The plain short form is nearly all there is.
+	digits := cell
+	if cell[0] == '-' {
+		digits = cell[1:]
 	}
-	if i == len(cell) {
-		return 0, notNumber
-	}
-	var n int64
-	for ; i < len(cell); i++ {
-		c := cell[i]
-		if c < '0' || c > '9' {
-			return 0, notNumber
+	if n := len(digits); n > 0 && n < 19 {
+		var v int64
+		plain := true
+		for _, b := range digits {
+			if b < '0' || b > '9' {
+				plain = false
+				break
+			}
+			v = v*10 + int64(b-'0')
 		}
-		digit := int64(c - '0')
-		if n < (-1<<63+digit)/10 {
-			return 0, "it is outside the range of an integer"
+		if plain {
+			if cell[0] == '-' {
+				v = -v
+			}
+			return v, fit
 		}
-		n = n*10 - digit
-	}
-	if negative {
-		return n, ""
-	}
-	if n == -1<<63 {
-		return 0, "it is outside the range of an integer"
-	}
-	return -n, ""
-}
-
-// parseInt takes whole numbers, also as Salesforce writes some of them: 5.0 and 1.5E7.
-func parseInt(cell []byte) (int64, string) {
-	n, reason := parsePlainInt(cell)
-	if reason != notNumber {
-		return n, reason
 	}
 	var buf [64]byte
-	d, ok := parseDecimal(cell, buf[:0])
-	if !ok {
-		return 0, notNumber
+	d, f := parseDecimal(cell, buf[:])
+	switch {
+	case f == flawNumber:
+		return 0, flawInteger
+	case f != fit:
+		return 0, f
+	case len(d.digits) == 0:
+		return 0, fit
+	case d.point > 19:
+		return 0, flawRange
 	}
-	for d.exp < 0 {
-		if len(d.digits) == 0 {
-			return 0, ""
+	whole := min(max(d.point, 0), len(d.digits))
+	for _, b := range d.digits[whole:] {
+		if b != '0' {
+			return 0, flawInteger
 		}
-		if d.digits[len(d.digits)-1] != '0' {
-			return 0, "it has decimals, and the column holds whole numbers"
+	}
+	var v uint64 // 19 digits fit
+	for i := range d.point {
+		v *= 10
+		if i < len(d.digits) {
+			v += uint64(d.digits[i] - '0')
 		}
-		d.digits, d.exp = d.digits[:len(d.digits)-1], d.exp+1
+	}
+	switch {
+	case d.negative && v <= 1<<63:
+		return -int64(v), fit
+	case !d.negative && v < 1<<63:
+		return int64(v), fit
+	}
+	return 0, flawRange
+}
+
+const (
+	numericDigitsMax = 131_072 // before the point
+	numericScaleMax  = 16_383  // after it
+)
+
+// appendNumeric writes PostgreSQL's numeric: groups of four decimal digits, exactly as written, the scale included.
+func appendNumeric(dst, cell []byte) ([]byte, flaw) {
+	var buf [64]byte
+	d, f := parseDecimal(cell, buf[:])
+	if f != fit {
+		return dst, f
+	}
+	if d.scale > numericScaleMax {
+		return dst, flawRange
 	}
 	if len(d.digits) == 0 {
-		return 0, ""
+		return append(dst, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, byte(d.scale>>8), byte(d.scale)), fit
 	}
-	if len(d.digits)+d.exp > 19 {
-		return 0, "it is outside the range of an integer"
+	if d.point > numericDigitsMax {
+		return dst, flawRange
 	}
-	text := d.digits
-	for range d.exp {
-		text = append(text, '0')
-	}
-	if d.negative {
-		text = append([]byte{'-'}, text...)
-	}
-	return parsePlainInt(text)
-}
-
-// appendNumeric writes a number in groups of four decimal digits, never through a float, with the decimals that it was written with.
-func appendNumeric(dst, cell []byte) ([]byte, string) {
-	var buf [64]byte
-	d, ok := parseDecimal(cell, buf[:0])
-	if !ok {
-		return dst, notNumber
-	}
-	scale := max(-d.exp, 0)
 	start := len(dst)
-	dst = append(dst, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0) // length, digit groups, weight, sign, scale
-	groups, weight := 0, 0
-	if len(d.digits) > 0 {
-		point := len(d.digits) + d.exp // digits before the decimal point; may be below zero
-		weight = floorDiv(point-1, 4)
-		lead := (weight+1)*4 - point // zeros that fill the first group
-		for at := -lead; at < len(d.digits); at += 4 {
-			group := uint16(0)
-			for i := at; i < at+4; i++ {
-				group *= 10
-				if i >= 0 && i < len(d.digits) {
-					group += uint16(d.digits[i] - '0')
-				}
-			}
-			dst = binary.BigEndian.AppendUint16(dst, group)
-			groups++
+	dst = append(dst, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+	// The first group ends at a multiple of four places from the point. top is the power of ten of the first digit.
+	top := d.point - 1
+	weight := top >> 2
+	place := top & 3
+	group, groups, used := 0, 0, 0
+	for i := 0; ; i++ {
+		digit := 0
+		if i < len(d.digits) {
+			digit = int(d.digits[i] - '0')
 		}
-		for groups > 0 && dst[len(dst)-1] == 0 && dst[len(dst)-2] == 0 {
-			dst, groups = dst[:len(dst)-2], groups-1
+		group = group*10 + digit
+		if place > 0 {
+			place--
+			continue
+		}
+		dst = append(dst, byte(group>>8), byte(group))
+		groups++
+		if group != 0 {
+			used = groups
+		}
+		group, place = 0, 3
+		if i >= len(d.digits)-1 {
+			break
 		}
 	}
+	dst = dst[:start+12+2*used] // Zeros at the end are not stored; the scale knows of them.
 	head := dst[start:]
-	binary.BigEndian.PutUint32(head, uint32(8+2*groups))        //nolint:gosec // bounded above
-	binary.BigEndian.PutUint16(head[4:], uint16(groups))        //nolint:gosec // bounded above
-	binary.BigEndian.PutUint16(head[6:], uint16(int16(weight))) //nolint:gosec // bounded above
-	if d.negative && groups > 0 {
-		binary.BigEndian.PutUint16(head[8:], 0x4000)
+	binary.BigEndian.PutUint32(head, uint32(8+2*used))
+	binary.BigEndian.PutUint16(head[4:], uint16(used))
+	binary.BigEndian.PutUint16(head[6:], uint16(int16(weight)))
+	if d.negative {
+		head[8] = 0x40
 	}
-	binary.BigEndian.PutUint16(head[10:], uint16(scale)) //nolint:gosec // bounded above
-	return dst, ""
+	binary.BigEndian.PutUint16(head[10:], uint16(d.scale))
+	return dst, fit
 }
 
-func floorDiv(a, b int) int {
-	q := a / b
-	if a%b != 0 && a < 0 {
-		q--
+// two reads two digits; a result above 99 means that they are none.
+func two(b []byte) int {
+	h, l := b[0]-'0', b[1]-'0'
+	if h > 9 || l > 9 {
+		return 1000
 	}
-	return q
+	return int(h)*10 + int(l)
 }
 
-func digits(b []byte, n int) (v int, ok bool) {
-	if len(b) < n {
+var monthDays = [13]int{0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
+
+// parseDate reads yyyy-mm-dd from the first ten bytes, as days since 2000-01-01. Years are 0001 to 9999.
+func parseDate(b []byte) (int, bool) {
+	if b[4] != '-' || b[7] != '-' {
 		return 0, false
 	}
-	for _, c := range b[:n] {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		v = v*10 + int(c-'0')
+	century, rest, month, day := two(b), two(b[2:]), two(b[5:]), two(b[8:])
+	if century > 99 || rest > 99 || month < 1 || month > 12 || day < 1 || day > monthDays[month] {
+		return 0, false
 	}
-	return v, true
+	year := century*100 + rest
+	if year == 0 || month == 2 && day == 29 && (year%4 != 0 || year%100 == 0 && year%400 != 0) {
+		return 0, false
+	}
+	// Days of the proleptic Gregorian calendar, with years that begin in March so that the leap day comes last.
+	if month <= 2 {
+		year--
+		month += 12
+	}
+	return 365*year + year/4 - year/100 + year/400 + (153*(month-3)+2)/5 + day - 1 - 730_425, true
 }
 
-// parseDate reads 2026-11-20 as days since 2000-01-01, which is how PostgreSQL counts them.
-func parseDate(b []byte) (days int, rest []byte, ok bool) {
-	if len(b) < 10 || b[4] != '-' || b[7] != '-' {
-		return 0, nil, false
-	}
-	y, ok1 := digits(b, 4)
-	m, ok2 := digits(b[5:], 2)
-	d, ok3 := digits(b[8:], 2)
-	if !ok1 || !ok2 || !ok3 || y < 1 || m < 1 || m > 12 || d < 1 || d > daysIn(y, m) {
-		return 0, nil, false
-	}
-	// Days from civil: years are counted from March, so that a leap day ends one.
-	if m <= 2 {
-		y--
-		m += 12
-	}
-	n := 365*y + y/4 - y/100 + y/400 + (153*(m-3)+2)/5 + d - 1
-	const epoch = 365*1999 + 1999/4 - 1999/100 + 1999/400 + (153*(13-3)+2)/5 // 2000-01-01
-	return n - epoch, b[10:], true
-}
+const (
+	second = int64(time.Second / time.Microsecond)
+	minute = 60 * second
+	hour   = 60 * minute
+	day    = 24 * hour
+)
 
-func daysIn(y, m int) int {
-	switch m {
-	case 2:
-		if y%4 == 0 && (y%100 != 0 || y%400 == 0) {
-			return 29
-		}
-		return 28
-	case 4, 6, 9, 11:
-		return 30
-	}
-	return 31
-}
-
-// parseClock reads 18:30:00 with up to six decimals as microseconds.
-func parseClock(b []byte) (micros int64, rest []byte, ok bool) {
+// parseClock reads hh:mm:ss[.f] with one to many fractional digits, as microseconds; a fraction finer than that is refused
+// unless the rest is zeros. It gives what follows.
+func parseClock(b []byte, bad flaw) (int64, []byte, flaw) {
 	if len(b) < 8 || b[2] != ':' || b[5] != ':' {
-		return 0, nil, false
+		return 0, nil, bad
 	}
-	h, ok1 := digits(b, 2)
-	m, ok2 := digits(b[3:], 2)
-	s, ok3 := digits(b[6:], 2)
-	if !ok1 || !ok2 || !ok3 || h > 23 || m > 59 || s > 59 {
-		return 0, nil, false
+	h, m, s := two(b), two(b[3:]), two(b[6:])
+	if h > 23 || m > 59 || s > 59 {
+		return 0, nil, bad
 	}
-	micros = int64(h*3600+m*60+s) * 1_000_000
-	rest = b[8:]
-	if len(rest) == 0 || rest[0] != '.' {
-		return micros, rest, true
+	micros := int64(h)*hour + int64(m)*minute + int64(s)*second
+	b = b[8:]
+	if len(b) == 0 || b[0] != '.' {
+		return micros, b, fit
 	}
-	rest = rest[1:]
-	unit, n := int64(100_000), 0
-	for n < len(rest) && rest[n] >= '0' && rest[n] <= '9' {
-		if unit == 0 {
-			return 0, nil, false // finer than PostgreSQL keeps: not cut in silence
-		}
-		micros += int64(rest[n]-'0') * unit
+	unit := second
+	i := 1
+	for ; i < len(b) && b[i] >= '0' && b[i] <= '9'; i++ {
 		unit /= 10
-		n++
+		if unit == 0 && b[i] != '0' {
+			return 0, nil, flawPrecision
+		}
+		micros += int64(b[i]-'0') * unit
 	}
-	return micros, rest[n:], n > 0
+	if i == 1 {
+		return 0, nil, bad
+	}
+	return micros, b[i:], fit
 }
 
-// parseTimestamp reads the spellings of Salesforce's APIs as microseconds since 2000-01-01 UTC: .000Z, +0000 and +00:00.
-func parseTimestamp(b []byte) (micros int64, ok bool) {
-	days, rest, ok := parseDate(b)
-	if !ok || len(rest) == 0 || rest[0] != 'T' {
-		return 0, false
+// parseTimestamp reads yyyy-mm-ddThh:mm:ss[.f] and a zone, Z, +hhmm or +hh:mm, as microseconds since 2000-01-01 UTC.
+func parseTimestamp(b []byte) (int64, flaw) {
+	if len(b) < 20 || b[10] != 'T' {
+		return 0, flawTimestamp
 	}
-	clock, rest, ok := parseClock(rest[1:])
-	if !ok || len(rest) == 0 {
-		return 0, false
+	days, ok := parseDate(b)
+	if !ok {
+		return 0, flawTimestamp
 	}
-	micros = int64(days)*86_400_000_000 + clock
-	switch sign := rest[0]; {
-	case sign == 'Z' && len(rest) == 1:
-		return micros, true
-	case sign == '+' || sign == '-':
-		zone := rest[1:]
-		if len(zone) == 5 && zone[2] == ':' {
-			zone = []byte{zone[0], zone[1], zone[3], zone[4]}
-		}
-		h, ok1 := digits(zone, 2)
-		if len(zone) != 4 || !ok1 {
-			return 0, false
-		}
-		m, ok2 := digits(zone[2:], 2)
-		if !ok2 || h > 15 || m > 59 {
-			return 0, false
-		}
-		offset := int64(h*3600+m*60) * 1_000_000
-		if sign == '+' {
-			offset = -offset
-		}
-		return micros + offset, true
+	micros, zone, f := parseClock(b[11:], flawTimestamp)
+	if f != fit {
+		return 0, f
 	}
-	return 0, false
+	micros += int64(days) * day
+	if len(zone) == 1 && zone[0] == 'Z' {
+		return micros, fit
+	}
+	if len(zone) == 6 && zone[3] == ':' {
+		zone = []byte{zone[0], zone[1], zone[2], zone[4], zone[5]}
+	}
+	if len(zone) != 5 || zone[0] != '+' && zone[0] != '-' {
+		return 0, flawTimestamp
+	}
+	h, m := two(zone[1:]), two(zone[3:])
+	if h > 15 || m > 59 {
+		return 0, flawTimestamp
+	}
+	offset := int64(h)*hour + int64(m)*minute
+	if zone[0] == '-' {
+		offset = -offset
+	}
+	return micros - offset, fit
 }

@@ -109,12 +109,6 @@ func (db *DB) StartLoad(ctx context.Context, l Load) (Load, error) {
 		return Load{}, err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	if l.Kind != LoadChanges {
-		// All records come again, so whatever is still wrong with them is found again.
-		if _, err := tx.Exec(ctx, `UPDATE mirror.refusals SET resolved_at = now() WHERE object = $1 AND direction = 'in' AND resolved_at IS NULL`, l.Object); err != nil {
-			return Load{}, fmt.Errorf("start a load of %s: %w", l.Object, err)
-		}
-	}
 	_, err = tx.Exec(ctx, fmt.Sprintf(`INSERT INTO mirror.loads (object, run_id, kind, job_id, soql, fields, watermark, expected, direct)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $3 = 'first' AND NOT EXISTS (SELECT FROM %s)) ON CONFLICT (object) WHERE state = 'open' DO NOTHING`, t.name()),
 		l.Object, l.RunID, string(l.Kind), l.JobID, l.SOQL, l.Fields, l.Watermark, l.Expected)
@@ -140,11 +134,19 @@ func (db *DB) SetLoadExpected(ctx context.Context, id, n int64) error {
 	return nil
 }
 
-// PlanPage notes a page that is known and not read yet. Planning it again changes nothing.
+// PlanPage notes a page that is known and not read yet. Planning it again changes nothing, unless the locator is another:
+// then the page before was read again in another size, and this one begins elsewhere. A page that is done cannot.
 func (db *DB) PlanPage(ctx context.Context, id int64, seq int, locator string) error {
-	_, err := db.pool.Exec(ctx, `INSERT INTO mirror.load_pages (load_id, seq, locator) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, id, seq, locator)
+	var done bool
+	var have string
+	err := db.pool.QueryRow(ctx, `INSERT INTO mirror.load_pages AS p (load_id, seq, locator) VALUES ($1, $2, $3)
+		ON CONFLICT (load_id, seq) DO UPDATE SET locator = CASE WHEN p.done_at IS NULL THEN excluded.locator ELSE p.locator END
+		RETURNING done_at IS NOT NULL, locator`, id, seq, locator).Scan(&done, &have)
 	if err != nil {
 		return fmt.Errorf("plan page %d of load %d: %w", seq, id, err)
+	}
+	if done && have != locator {
+		return fmt.Errorf("page %d of load %d was read from %q and would now begin at %q: the pages do not join", seq, id, have, locator)
 	}
 	return nil
 }
@@ -175,25 +177,21 @@ func (db *DB) Page(ctx context.Context, id int64, seq int) (Page, error) {
 
 // ApplyPage streams one page into the object's table. Invariant 1: its records, what was set aside of it, and the mark that it
 // is done commit in one transaction, or not at all. Pages of one load may be applied by several workers at once; a page that
-// somebody else committed meanwhile is ErrPageDone, and changes nothing. next names the page after this one; last tells that
-// there is none.
+// somebody else committed meanwhile is ErrPageDone, and changes nothing. next names the page after this one, which is
+// planned with it; last tells that there is none.
+//
+// There are two lanes. A page of a first read into an empty table is copied directly; should a record be there already, nothing
+// is written and the answer is ErrRetryStaged: its rows are used up, so the caller fetches the page again and sets
+// page.Staged. Everything else goes through staging.
 func (db *DB) ApplyPage(ctx context.Context, l Load, page Page, rows sobject.Rows, next string, last bool) (Result, error) {
-	t, _, err := db.Table(ctx, l.Object)
+	direct := l.Direct && !page.Staged
+	w, err := db.begin(ctx, l.Object, !direct)
 	if err != nil {
 		return Result{}, err
 	}
-	t = t.only(l.Fields)
-	e, err := newEncoder(t, rows)
-	if err != nil {
-		return Result{}, err
-	}
-	tx, err := db.asEngine(ctx)
-	if err != nil {
-		return Result{}, err
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	defer w.rollback()
 	// The fence: who marks the page first holds its row until the records are in; whoever comes after finds it done.
-	tag, err := tx.Exec(ctx, `UPDATE mirror.load_pages p SET done_at = now(), last = $3 FROM mirror.loads l
+	tag, err := w.tx.Exec(ctx, `UPDATE mirror.load_pages p SET done_at = now(), last = $3 FROM mirror.loads l
 		WHERE p.load_id = $1 AND p.seq = $2 AND p.done_at IS NULL AND l.id = p.load_id AND l.state = 'open'`, l.ID, page.Seq, last)
 	if err != nil {
 		return Result{}, fmt.Errorf("claim page %d of load %d: %w", page.Seq, l.ID, err)
@@ -201,91 +199,77 @@ func (db *DB) ApplyPage(ctx context.Context, l Load, page Page, rows sobject.Row
 	if tag.RowsAffected() == 0 {
 		return Result{}, ErrPageDone
 	}
+	from := source{load: l.ID, page: page.Seq, locator: page.Locator}
 	var r Result
-	if l.Direct && !page.Staged {
-		if r, err = copyDirect(ctx, tx, t, e); isState(err, "23505") {
-			return Result{}, ErrRetryStaged
-		}
+	if direct {
+		r, err = w.copyDirect(ctx, rows, from)
 	} else {
-		r, err = copyStaged(ctx, tx, t, e)
+		r, err = w.copyStaged(ctx, rows, from)
 	}
 	if err != nil {
 		return Result{}, fmt.Errorf("apply page %d of load %d of %s: %w", page.Seq, l.ID, l.Object, err)
 	}
-	if err := setAside(ctx, tx, l.Object, e.refused); err != nil {
-		return Result{}, err
-	}
-	_, err = tx.Exec(ctx, `UPDATE mirror.load_pages SET read = $3, new = $4, changed = $5, deleted = $6, unchanged = $7, refused = $8 WHERE load_id = $1 AND seq = $2`,
+	_, err = w.tx.Exec(ctx, `UPDATE mirror.load_pages SET read = $3, new = $4, changed = $5, deleted = $6, unchanged = $7, refused = $8 WHERE load_id = $1 AND seq = $2`,
 		l.ID, page.Seq, r.Read, r.New, r.Changed, r.Deleted, r.Unchanged, r.Refused)
+	if err == nil && !last && next != "" {
+		_, err = w.tx.Exec(ctx, `INSERT INTO mirror.load_pages (load_id, seq, locator) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, l.ID, page.Seq+1, next)
+	}
 	if err != nil {
 		return Result{}, fmt.Errorf("keep the account of page %d of load %d: %w", page.Seq, l.ID, err)
 	}
-	if err := tx.Commit(ctx); err != nil {
+	if err := w.tx.Commit(ctx); err != nil {
 		return Result{}, fmt.Errorf("commit page %d of load %d: %w", page.Seq, l.ID, err)
 	}
 	return r, nil
 }
 
-// only narrows the table to the fields that a load selects: one may have appeared since its job was made.
-func (t *Table) only(fields []string) *Table {
-	if len(fields) == len(t.columns) {
-		return t
-	}
-	selected := make(map[string]bool, len(fields))
-	for _, f := range fields {
-		selected[f] = true
-	}
-	narrow := &Table{schema: t.schema}
-	for _, c := range t.columns {
-		if selected[c.field] {
-			narrow.columns = append(narrow.columns, c)
-		}
-	}
-	return narrow
-}
-
 // FinishLoad ends a load all of whose pages are in and moves the object's watermark with it, in one transaction (Invariants 1
-// and 2). Then it makes the statistics, and after a first read the indexes of its links.
+// and 2). A load of all records that did not bring a record that was set aside before it resolves that. The indexes of a first
+// read's links are made before, and the statistics after, when nothing can fail any more. ErrNoLoad if the load is not open.
 func (db *DB) FinishLoad(ctx context.Context, id int64) (Load, error) {
-	t, err := func() (*Table, error) {
-		tx, err := db.asEngine(ctx)
+	l, lastKnown, allDone, err := db.LoadProgress(ctx, id)
+	if err != nil {
+		return Load{}, err
+	}
+	if l.State != LoadOpen {
+		return Load{}, fmt.Errorf("load %d is %s: %w", id, l.State, ErrNoLoad)
+	}
+	if !lastKnown || !allDone {
+		return Load{}, fmt.Errorf("load %d of %s is not complete", id, l.Object)
+	}
+	t, _, err := db.Table(ctx, l.Object)
+	if err != nil {
+		return Load{}, err
+	}
+	if err := db.ensureIndexes(ctx, t); err != nil {
+		return Load{}, err
+	}
+	err = pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `WITH ended AS (
+				UPDATE mirror.loads SET state = 'done', ended_at = now() WHERE id = $1 AND state = 'open' RETURNING object, watermark
+			)
+			INSERT INTO mirror.watermarks (object, watermark) SELECT object, watermark FROM ended
+			ON CONFLICT (object) DO UPDATE SET watermark = greatest(watermarks.watermark, excluded.watermark)`, id)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-		var object string
-		var watermark time.Time
-		var complete bool
-		err = tx.QueryRow(ctx, `UPDATE mirror.loads l SET state = 'done', ended_at = now() WHERE id = $1 AND state = 'open'
-			RETURNING object, watermark, (SELECT coalesce(bool_and(done_at IS NOT NULL) AND bool_or(last), false) FROM mirror.load_pages WHERE load_id = l.id)`, id).Scan(&object, &watermark, &complete)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return nil, ErrNoLoad
+		if tag.RowsAffected() == 0 {
+			return ErrNoLoad
 		}
-		if err != nil {
-			return nil, err
+		if l.Kind == LoadChanges {
+			return nil
 		}
-		if !complete {
-			return nil, fmt.Errorf("load %d of %s is not complete", id, object)
-		}
-		_, err = tx.Exec(ctx, `INSERT INTO mirror.watermarks (object, watermark) VALUES ($1, $2)
-			ON CONFLICT (object) DO UPDATE SET watermark = greatest(watermarks.watermark, excluded.watermark)`, object, watermark)
-		if err != nil {
-			return nil, err
-		}
-		if err := tx.Commit(ctx); err != nil {
-			return nil, err
-		}
-		t, _, err := db.Table(ctx, object)
-		return t, err
-	}()
+		_, err = tx.Exec(ctx, `UPDATE mirror.refusals SET resolved_at = now() WHERE object = $1 AND direction = 'in' AND resolved_at IS NULL AND last_seen_at < $2`, l.Object, l.StartedAt)
+		return err
+	})
 	if err != nil {
 		return Load{}, fmt.Errorf("finish load %d: %w", id, err)
 	}
-	l, _, _, err := db.LoadProgress(ctx, id)
-	if err != nil {
-		return l, err
+	if l.New+l.Changed+l.Deleted > 0 {
+		db.tidy(ctx, t, l.Kind == LoadFirst)
 	}
-	return l, db.afterFirst(ctx, t)
+	l.State = LoadDone
+	return l, nil
 }
 
 // AbandonLoad gives a load up. What its pages brought stays; the watermark does not move.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -26,10 +27,14 @@ import (
 var migrations embed.FS
 
 // DB is the mirror in one database. It is safe for any number of goroutines and processes.
-type DB struct{ pool *pgxpool.Pool }
+type DB struct {
+	pool   *pgxpool.Pool
+	tables sync.Map // object -> *Table; whoever writes by one checks in the same transaction that it is still right
+}
 
-// New gives the mirror over the pool. The schema must be up to date: see Migrate.
-func New(pool *pgxpool.Pool) *DB { return &DB{pool} }
+// New gives the mirror over the pool, which must not lead through a pooler in transaction mode: sessions keep staging tables.
+// The schema must be up to date: see Migrate.
+func New(pool *pgxpool.Pool) *DB { return &DB{pool: pool} }
 
 // Direction says which way an object's changes flow.
 type Direction string
@@ -50,6 +55,11 @@ var (
 	// ErrRetryStaged is the answer for a page that the fast lane could not take because a record in it is there already; the
 	// caller fetches the page again and applies it with Staged set.
 	ErrRetryStaged = errors.New("the page holds a record that is there already; it must be applied through staging")
+	// ErrPage is the answer for a page that cannot be of the object: a column that it never had, records of unequal length, or
+	// more bad cells than a page can have by accident.
+	ErrPage = errors.New("the page does not fit the table")
+	// ErrRetype is the answer for a describe that gives a field another type than its values here have. The table stays as it was.
+	ErrRetype = errors.New("the values here do not fit the field's new type")
 	// ErrStale is the answer to a commit whose watermark somebody else moved meanwhile. What they committed stands.
 	ErrStale = errors.New("the watermark was moved by another worker meanwhile")
 )
@@ -136,14 +146,9 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool) error {
 
 // Table is an object's table and how to write it, as of one describe.
 type Table struct {
-	schema  sobject.Schema
-	columns []column
-}
-
-type column struct {
-	field string // API name
-	name  string // column name
-	kind  columnType
+	schema    sobject.Schema
+	columns   []column // Id first; those of fields that are gone too, for a page that was asked for earlier can still bring them
+	described time.Time
 }
 
 // Object is the object's API name.
@@ -154,9 +159,10 @@ func (t *Table) Schema() sobject.Schema { return t.schema }
 
 // Fields are the API names to select, Id first, in a stable order.
 func (t *Table) Fields() []string {
-	names := make([]string, len(t.columns))
-	for i, c := range t.columns {
-		names[i] = c.field
+	fields := t.schema.Synced()
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.Name
 	}
 	return names
 }
@@ -174,9 +180,7 @@ func (t *Table) has(name string) bool {
 }
 
 // name is the table's name in SQL.
-func (t *Table) name() string { return pgx.Identifier{"salesforce", t.schema.Table()}.Sanitize() }
-
-func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
+func (t *Table) name() string { return relation(short(t.schema.Table())) }
 
 // asEngine begins a transaction as the engine, whose writes are neither refused nor captured (Invariant 4). The setting ends with it.
 func (db *DB) asEngine(ctx context.Context) (pgx.Tx, error) {
@@ -190,6 +194,12 @@ func (db *DB) asEngine(ctx context.Context) (pgx.Tx, error) {
 	}
 	return tx, nil
 }
+
+// Advisory locks of a transaction: this number, and the hash of an object's name.
+const (
+	lockEnsure = 0x7464_6d01 // changes of tables; one at a time in the database, for the view of people hangs on several
+	lockRows   = 0x7464_6d02 // an object's records: exclusive for staged writes, shared by pages that are copied directly
+)
 
 // isState tells whether PostgreSQL answered with one of the SQLSTATEs.
 func isState(err error, states ...string) bool {

@@ -2,6 +2,8 @@ package mirror
 
 import (
 	"context"
+	"crypto/md5"
+	"encoding/hex"
 	"fmt"
 	"strings"
 
@@ -11,26 +13,24 @@ import (
 // personTables are what the view of people is made from. Without Lead or Contact there is no view; the rest only add to it.
 var personTables = []string{"lead", "contact", "account", "user", "opportunity", "opportunitycontactrole"}
 
-// ensurePerson makes the view salesforce.person anew from the tables and columns that are there: leads that are not converted,
-// and contacts, one row a person. A column that the sync user cannot see is null in it.
+// ensurePerson makes the view salesforce.person from the tables and columns that are there: leads that are not converted, and
+// contacts, one row a person. A column that the sync user cannot see is null in it. The view's columns and their types are
+// always the same, so that it can be replaced while views of people's own stand on it.
 func ensurePerson(ctx context.Context, tx pgx.Tx) error {
-	has := map[string]map[string]bool{}
-	rows, err := tx.Query(ctx, `SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+	has := map[string]map[string]string{}
+	rows, err := tx.Query(ctx, `SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 		WHERE c.relnamespace = 'salesforce'::regnamespace AND c.relkind = 'r' AND c.relname = ANY($1)`, personTables)
 	if err != nil {
 		return err
 	}
-	var table, name string
-	if _, err := pgx.ForEachRow(rows, []any{&table, &name}, func() error {
+	var table, name, typ string
+	if _, err := pgx.ForEachRow(rows, []any{&table, &name, &typ}, func() error {
 		if has[table] == nil {
-			has[table] = map[string]bool{}
+			has[table] = map[string]string{}
 		}
-		has[table][name] = true
+		has[table][name] = typ
 		return nil
 	}); err != nil {
-		return err
-	}
-	if _, err := tx.Exec(ctx, `DROP VIEW IF EXISTS salesforce.person`); err != nil {
 		return err
 	}
 	var parts []string
@@ -43,38 +43,67 @@ func ensurePerson(ctx context.Context, tx pgx.Tx) error {
 	if len(parts) == 0 {
 		return nil
 	}
-	_, err = tx.Exec(ctx, `CREATE VIEW salesforce.person AS `+strings.Join(parts, " UNION ALL "))
-	return err
+	query := strings.Join(parts, " UNION ALL ")
+	sum := md5.Sum([]byte(query))
+	mark := "Leads that are not converted, and contacts, each with owner and opportunities. Made by Tandem, " + hex.EncodeToString(sum[:])
+	var have *string
+	if err := tx.QueryRow(ctx, `SELECT obj_description(to_regclass('salesforce.person'), 'pg_class')`).Scan(&have); err != nil {
+		return err
+	}
+	if have != nil && *have == mark {
+		return nil
+	}
+	err = pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `CREATE OR REPLACE VIEW salesforce.person AS `+query)
+		return err
+	})
+	if isState(err, "42P16") {
+		// An earlier version of Tandem showed other columns.
+		if _, err = tx.Exec(ctx, `DROP VIEW salesforce.person`); err == nil {
+			_, err = tx.Exec(ctx, `CREATE VIEW salesforce.person AS `+query)
+		}
+	}
+	if err == nil {
+		_, err = tx.Exec(ctx, `COMMENT ON VIEW salesforce.person IS `+literal(mark))
+	}
+	if err != nil {
+		return fmt.Errorf("make the view salesforce.person: %w", err)
+	}
+	return nil
 }
 
-func personPart(has map[string]map[string]bool, kind, table string) string {
-	// col gives a column of one of the joined tables, or a null of its type where there is none.
+func personPart(has map[string]map[string]string, kind, table string) string {
+	// col gives a column of one of the joined tables, or a null of its type where there is none that can be shown as such.
 	col := func(alias, table, column, sqlType string) string {
-		if has[table][column] {
-			return alias + "." + quote(column)
+		switch have := has[table][column]; {
+		case have == "":
+		case have == sqlType, sqlType == "text", sqlType == "numeric" && (have == "integer" || have == "bigint"):
+			return alias + "." + quote(column) + "::" + sqlType
 		}
 		return "NULL::" + sqlType
 	}
+	// A view's column cannot change its collation either.
+	const ids = ` COLLATE "C"`
 	var b strings.Builder
 	field := func(expression, name string) { fmt.Fprintf(&b, ", %s AS %s", expression, name) }
-	fmt.Fprintf(&b, "SELECT p.id AS local_id, p.sfid AS sfdc_id, CASE WHEN p.sfid IS NOT NULL THEN '%s' END AS sfdc_type", kind)
+	fmt.Fprintf(&b, "SELECT p.id AS local_id, p.sfid COLLATE \"C\" AS sfdc_id, CASE WHEN p.sfid IS NOT NULL THEN '%s' END AS sfdc_type", kind)
 	for _, c := range []string{"salutation", "firstname", "lastname", "name", "title", "email", "phone", "mobilephone"} {
 		field(col("p", table, c, "text"), c)
 	}
 	company, ownsAccount := col("p", "lead", "company", "text"), false
 	if table == "contact" {
-		company, ownsAccount = "NULL::text", has["account"] != nil && has["contact"]["accountid"]
+		company, ownsAccount = "NULL::text", has["account"] != nil && has["contact"]["accountid"] == "text"
 		if ownsAccount {
 			company = col("a", "account", "name", "text")
 		}
-		field(col("p", "contact", "accountid", "text"), "accountid")
+		field(col("p", "contact", "accountid", "text")+ids, "accountid")
 	} else {
-		field("NULL::text", "accountid")
+		field("NULL::text"+ids, "accountid")
 	}
 	field(company, "company")
 	field(col("p", table, "leadsource", "text"), "leadsource")
-	field(col("p", table, "ownerid", "text"), "ownerid")
-	owner := has["user"] != nil && has[table]["ownerid"]
+	field(col("p", table, "ownerid", "text")+ids, "ownerid")
+	owner := has["user"] != nil && has[table]["ownerid"] == "text"
 	for _, c := range []string{"name", "firstname", "lastname", "title", "phone", "email"} {
 		if owner {
 			field(col("o", "user", c, "text"), "owner_"+c)
@@ -82,7 +111,7 @@ func personPart(has map[string]map[string]bool, kind, table string) string {
 			field("NULL::text", "owner_"+c)
 		}
 	}
-	accountOwner := ownsAccount && has["user"] != nil && has["account"]["ownerid"]
+	accountOwner := ownsAccount && has["user"] != nil && has["account"]["ownerid"] == "text"
 	for _, c := range []string{"firstname", "lastname", "email"} {
 		if accountOwner {
 			field(col("ao", "user", c, "text"), "account_owner_"+c)
@@ -91,9 +120,9 @@ func personPart(has map[string]map[string]bool, kind, table string) string {
 		}
 	}
 	field("coalesce("+col("p", table, "isdeleted", "boolean")+", false)", "sfdc_is_deleted")
-	field(col("p", table, "createddate", "timestamptz"), "createddate")
-	field(col("p", table, "systemmodstamp", "timestamptz"), "systemmodstamp")
-	roles := table == "contact" && has["opportunity"] != nil && has["opportunitycontactrole"]["contactid"] && has["opportunitycontactrole"]["opportunityid"]
+	field(col("p", table, "createddate", timestamptz), "createddate")
+	field(col("p", table, "systemmodstamp", timestamptz), "systemmodstamp")
+	roles := table == "contact" && has["opportunity"] != nil && has["opportunitycontactrole"]["contactid"] == "text" && has["opportunitycontactrole"]["opportunityid"] == "text"
 	if roles {
 		field("coalesce(r.opportunities, 0)", "opportunities")
 		field("r.amount", "opportunity_amount")
@@ -116,7 +145,7 @@ func personPart(has map[string]map[string]bool, kind, table string) string {
 	}
 	if roles {
 		alive := func(alias, table string) string {
-			if has[table]["isdeleted"] {
+			if has[table]["isdeleted"] == "boolean" {
 				return " AND NOT coalesce(" + alias + ".isdeleted, false)"
 			}
 			return ""
@@ -126,7 +155,7 @@ func personPart(has map[string]map[string]bool, kind, table string) string {
 			WHERE op.sfid IN (SELECT c.opportunityid FROM salesforce.opportunitycontactrole c WHERE c.contactid = p.sfid%s)%s) r ON true`,
 			col("op", "opportunity", "amount", "numeric"), col("op", "opportunity", "expectedrevenue", "numeric"), alive("c", "opportunitycontactrole"), alive("op", "opportunity"))
 	}
-	if table == "lead" && has["lead"]["isconverted"] {
+	if table == "lead" && has["lead"]["isconverted"] == "boolean" {
 		b.WriteString(" WHERE NOT coalesce(p.isconverted, false)")
 	}
 	return b.String()

@@ -88,20 +88,28 @@ CREATE TABLE mirror.load_pages (
 CREATE TABLE mirror.refusals (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     object        text NOT NULL,
-    sfid          text,
     direction     text NOT NULL CHECK (direction IN ('in', 'out')),
+    record        text NOT NULL, -- the sfid, or what else tells the record from others; one has one open refusal
+    sfid          text COLLATE "C",
     field         text,
+    column_name   text,
     code          text NOT NULL,
     message       text NOT NULL,
     value         jsonb,
+    stamp         timestamptz, -- the record's SystemModstamp: an older version that arrives clean does not resolve it
+    load_id       bigint,
+    page          integer,
+    locator       text,
+    seen          bigint NOT NULL DEFAULT 1,
     first_seen_at timestamptz NOT NULL DEFAULT now(),
     last_seen_at  timestamptz NOT NULL DEFAULT now(),
     resolved_at   timestamptz
 );
-CREATE UNIQUE INDEX refusals_open ON mirror.refusals (object, direction, coalesce(sfid, ''), coalesce(field, '')) WHERE resolved_at IS NULL;
+CREATE UNIQUE INDEX refusals_open ON mirror.refusals (object, direction, record) WHERE resolved_at IS NULL;
 
 CREATE VIEW mirror.refused AS
-    SELECT id, object, sfid, direction, field, code, message, value, first_seen_at, last_seen_at FROM mirror.refusals WHERE resolved_at IS NULL;
+    SELECT id, object, sfid, direction, field, column_name, code, message, value, load_id, page, locator, seen, first_seen_at, last_seen_at
+    FROM mirror.refusals WHERE resolved_at IS NULL;
 
 -- Local changes on their way to Salesforce, and conflicts. Empty until sending is built: until then no local change is accepted.
 CREATE TABLE mirror.outbox (
@@ -141,7 +149,7 @@ CREATE VIEW mirror.object_status AS
         l.kind AS load_kind, l.expected AS load_expected, coalesce(p.read, 0) AS load_read, l.started_at AS load_started_at
     FROM mirror.objects o
     LEFT JOIN mirror.watermarks w ON w.object = o.object
-    LEFT JOIN (SELECT object, count(DISTINCT coalesce(sfid, id::text)) AS refused FROM mirror.refused GROUP BY object) r ON r.object = o.object
+    LEFT JOIN (SELECT object, count(*) AS refused FROM mirror.refused GROUP BY object) r ON r.object = o.object
     LEFT JOIN mirror.backlog b ON b.object = o.object
     LEFT JOIN (SELECT object, count(*) AS conflicts FROM mirror.open_conflicts GROUP BY object) c ON c.object = o.object
     LEFT JOIN mirror.loads l ON l.object = o.object AND l.state = 'open'
@@ -149,19 +157,18 @@ CREATE VIEW mirror.object_status AS
 
 -- The guards of the mirrored tables. The engine's own writes say who they are for the length of a transaction; it is no
 -- security boundary, it keeps honest people from losing an edit.
+-- The arguments are the object's direction and its label in lower case.
 -- +goose StatementBegin
 CREATE FUNCTION mirror.refuse_local() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE EXCEPTION '%.% comes from Salesforce only: this % is refused', TG_TABLE_SCHEMA, TG_TABLE_NAME, lower(TG_OP)
-        USING ERRCODE = 'insufficient_privilege', HINT = 'Change the record in Salesforce; it arrives here with the next cycle.';
-END $$;
--- +goose StatementEnd
--- +goose StatementBegin
-CREATE FUNCTION mirror.refuse_until_sending() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION '%.% cannot be changed here yet: this version of Tandem does not send local changes to Salesforce, so this % is refused rather than lost',
-        TG_TABLE_SCHEMA, TG_TABLE_NAME, lower(TG_OP)
-        USING ERRCODE = 'insufficient_privilege', HINT = 'Change the record in Salesforce; it arrives here with the next cycle.';
+    IF TG_ARGV[0] = 'two-way' THEN
+        RAISE EXCEPTION '%.% cannot be changed here yet: this version of Tandem does not send local changes to Salesforce, so this % is refused rather than lost',
+            TG_TABLE_SCHEMA, TG_TABLE_NAME, lower(TG_OP)
+            USING ERRCODE = 'insufficient_privilege', HINT = format('Change the %s in Salesforce and it arrives here with the next cycle.', TG_ARGV[1]);
+    END IF;
+    RAISE EXCEPTION '%.% comes from Salesforce only: change the % in Salesforce and it arrives here with the next cycle',
+        TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_ARGV[1]
+        USING ERRCODE = 'insufficient_privilege', HINT = 'Keep what is yours in a table of your own that refers to this one by sfid.';
 END $$;
 -- +goose StatementEnd
 
