@@ -142,7 +142,7 @@ func (m *parts) serve(ctx context.Context, s command.Settings, o command.ServeOp
 	if o.Web {
 		tester := engine.Tester{AllowLocalOrg: s.AllowLocalOrg, Log: m.log}
 		server, err := web.New(web.Config{
-			Models: db, Pool: pool, PublicURL: s.URL(), Log: m.log, SimOrgURL: o.SimOrgURL,
+			Models: db, Pool: pool, PublicURL: s.URL(), Log: m.log, SimOrgURL: o.SimOrgURL, Rest: s.Rest.String(),
 			TestConnection: tester.Test, Exchange: tester.Exchange, AuthorizeURL: engine.AuthorizeURL,
 			CheckLoginURL: func(raw string) (string, error) { return engine.CheckLoginURL(raw, s.AllowLocalOrg) },
 		})

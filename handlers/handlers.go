@@ -1,0 +1,141 @@
+// Package handlers has one file per screen. A handler is five moves: read the form, check it, call one thing, redirect, or
+// render again with the error. It returns its error; web turns that into a page.
+package handlers
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/a-h/templ"
+	"github.com/alexedwards/scs/v2"
+	"github.com/google/uuid"
+
+	"github.com/tandem-sync/tandem/models"
+	"github.com/tandem-sync/tandem/static"
+	"github.com/tandem-sync/tandem/templates"
+	"github.com/tandem-sync/tandem/templates/locale"
+)
+
+// Handlers are the screens, over the control plane. What needs Salesforce is lent by main.
+type Handlers struct {
+	Models    *models.DB
+	Sessions  *scs.SessionManager
+	PublicURL string
+	SimOrgURL string // the demo's simulated org; empty elsewhere
+	Rest      string
+
+	TestConnection func(ctx context.Context, c models.Connection) (models.Connection, error)
+	AuthorizeURL   func(c models.Connection, redirectURL, state, verifier string) (string, error)
+	Exchange       func(ctx context.Context, c models.Connection, redirectURL, code, verifier string) (models.Connection, error)
+	CheckLoginURL  func(raw string) (string, error)
+}
+
+const (
+	sessionUser  = "user"
+	sessionFlash = "flash"
+	cookieLang   = "language"
+	yearSeconds  = 365 * 24 * 3600
+)
+
+// ErrForbidden is the answer to somebody who may not do what they ask.
+var ErrForbidden = &models.Error{Code: models.CodeForbidden, Message: "error.forbidden"}
+
+type userKey struct{}
+
+// WithUser gives the request the person that its session belongs to, if it belongs to one.
+func (h *Handlers) WithUser(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, err := uuid.Parse(h.Sessions.GetString(r.Context(), sessionUser))
+		if err == nil {
+			if u, err := h.Models.User(r.Context(), id); err == nil {
+				r = r.WithContext(context.WithValue(r.Context(), userKey{}, &u))
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// User gives the person who asks; nil if nobody is signed in.
+func User(r *http.Request) *models.User {
+	u, _ := r.Context().Value(userKey{}).(*models.User)
+	return u
+}
+
+func actor(r *http.Request) string {
+	if u := User(r); u != nil {
+		return u.Email
+	}
+	return ""
+}
+
+// Locale gives the language of the request: the person's choice, the browser's cookie, the browser's list.
+func Locale(r *http.Request) *locale.Locale {
+	if u := User(r); u != nil && u.Language != "" {
+		return locale.For(u.Language)
+	}
+	if c, err := r.Cookie(cookieLang); err == nil {
+		return locale.For(c.Value)
+	}
+	return locale.For(r.Header.Get("Accept-Language"))
+}
+
+// page gives what every page of somebody signed in needs. key is the title's sentence.
+func (h *Handlers) page(r *http.Request, key, section string) (templates.Page, error) {
+	p := h.PublicPage(r, key)
+	p.Path, p.Here = section, r.URL.RequestURI()
+	p.Flash = h.flashText(r, p.L)
+	var err error
+	p.Status, err = h.Models.Status(r.Context())
+	return p, err
+}
+
+// PublicPage gives what every page needs, also before somebody signed in.
+func (h *Handlers) PublicPage(r *http.Request, key string) templates.Page {
+	l := Locale(r)
+	return templates.Page{L: l, Title: l.T(key), User: User(r), SimOrgURL: h.SimOrgURL, Asset: static.URL}
+}
+
+// flash keeps a sentence for the next page: its key and parameters, so that it is told in the language of that page.
+func (h *Handlers) flash(r *http.Request, key string, params ...string) {
+	h.Sessions.Put(r.Context(), sessionFlash, append([]string{key}, params...))
+}
+
+func (h *Handlers) flashText(r *http.Request, l *locale.Locale) string {
+	kept, _ := h.Sessions.Pop(r.Context(), sessionFlash).([]string)
+	if len(kept) == 0 {
+		return ""
+	}
+	return l.T(kept[0], kept[1:]...)
+}
+
+func render(w http.ResponseWriter, r *http.Request, status int, c templ.Component) error {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	return c.Render(r.Context(), w)
+}
+
+func redirect(w http.ResponseWriter, r *http.Request, to string) error {
+	http.Redirect(w, r, to, http.StatusSeeOther)
+	return nil
+}
+
+// back goes to the page that the button was on.
+func back(w http.ResponseWriter, r *http.Request, otherwise string) error {
+	if from := r.Header.Get("Referer"); from != "" {
+		if u, err := r.URL.Parse(from); err == nil && u.Host == r.Host {
+			return redirect(w, r, u.RequestURI())
+		}
+	}
+	return redirect(w, r, otherwise)
+}
+
+// refusal gives the refusal that an error is, if it is one that a person can do something about on the same page.
+func refusal(err error) (*models.Error, bool) {
+	var e *models.Error
+	if errors.As(err, &e) {
+		return e, true
+	}
+	return nil, false
+}

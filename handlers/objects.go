@@ -1,0 +1,79 @@
+package handlers
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/tandem-sync/tandem/templates"
+)
+
+// ShowObjects shows what is synced and what could be.
+func (h *Handlers) ShowObjects(w http.ResponseWriter, r *http.Request) error {
+	p, err := h.page(r, "objects.title", templates.URLObjects)
+	if err != nil {
+		return err
+	}
+	p.Live = true
+	objects, err := h.Models.Objects(r.Context())
+	if err != nil {
+		return err
+	}
+	return render(w, r, http.StatusOK, templates.Objects(templates.ObjectsProps{Page: p, Objects: objects}))
+}
+
+// ShowObject shows one object: how it stands and what its last runs did.
+func (h *Handlers) ShowObject(w http.ResponseWriter, r *http.Request) error {
+	o, err := h.Models.ObjectDetail(r.Context(), chi.URLParam(r, "name"))
+	if err != nil {
+		return err
+	}
+	p, err := h.page(r, "objects.title", templates.URLObjects)
+	if err != nil {
+		return err
+	}
+	p.Live, p.Title = true, o.LabelPlural
+	return render(w, r, http.StatusOK, templates.Object(templates.ObjectProps{Page: p, Object: o}))
+}
+
+// RequestResync asks for one object to be read again in full.
+func (h *Handlers) RequestResync(w http.ResponseWriter, r *http.Request) error {
+	return h.doObject(w, r, "flash.resync", func(ctx context.Context, name, actor string) error {
+		_, err := h.Models.RequestResync(ctx, name, actor)
+		return err
+	})
+}
+
+// PauseObject holds one object up.
+func (h *Handlers) PauseObject(w http.ResponseWriter, r *http.Request) error {
+	return h.doObject(w, r, "flash.paused", h.Models.PauseObject)
+}
+
+// ResumeObject lets one object go on.
+func (h *Handlers) ResumeObject(w http.ResponseWriter, r *http.Request) error {
+	return h.doObject(w, r, "flash.resumed", h.Models.ResumeObject)
+}
+
+// EnableObject switches one object on.
+func (h *Handlers) EnableObject(w http.ResponseWriter, r *http.Request) error {
+	return h.doObject(w, r, "flash.object_on", func(ctx context.Context, name, actor string) error {
+		return h.Models.EnableObjects(ctx, []string{name}, actor)
+	})
+}
+
+// DisableObject switches one object off.
+func (h *Handlers) DisableObject(w http.ResponseWriter, r *http.Request) error {
+	return h.doObject(w, r, "flash.object_off", func(ctx context.Context, name, actor string) error {
+		return h.Models.DisableObjects(ctx, []string{name}, actor)
+	})
+}
+
+func (h *Handlers) doObject(w http.ResponseWriter, r *http.Request, flash string, do func(ctx context.Context, name, actor string) error) error {
+	name := chi.URLParam(r, "name")
+	if err := do(r.Context(), name, actor(r)); err != nil {
+		return err
+	}
+	h.flash(r, flash, "object", name)
+	return back(w, r, templates.URLObjects)
+}

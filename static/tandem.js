@@ -1,0 +1,57 @@
+// A comfort only: every page works without it.
+(function () {
+  "use strict";
+  function dark() {
+    var t = document.documentElement.dataset.theme;
+    return t ? t === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  }
+  function showSwitch() {
+    document.querySelectorAll("[data-theme-switch]").forEach(function (b) { b.hidden = false; });
+  }
+  document.addEventListener("click", function (e) {
+    if (!e.target.closest("[data-theme-switch]")) return;
+    var next = dark() ? "light" : "dark";
+    document.documentElement.dataset.theme = next;
+    try { localStorage.setItem("tandem-theme", next); } catch (err) { /* holds for this page */ }
+  });
+
+  // Each moment says its local time, too.
+  function localTimes() {
+    document.querySelectorAll("time[data-when]:not([data-local])").forEach(function (t) {
+      t.dataset.local = "1";
+      t.title += "\n" + new Date(t.dateTime).toLocaleString(document.documentElement.lang);
+    });
+  }
+
+  // The heartbeat's clock counts between two answers of the server: up while a cycle runs, down while it rests.
+  setInterval(function () {
+    document.querySelectorAll("[data-clock]").forEach(function (c) {
+      var s = Math.max(0, +c.dataset.seconds + (c.dataset.clock === "resting" ? -1 : 1));
+      c.dataset.seconds = s;
+      c.textContent = Math.floor(s / 60) + ":" + String(s % 60).padStart(2, "0");
+    });
+  }, 1000);
+
+  function fresh() { showSwitch(); localTimes(); }
+  document.addEventListener("DOMContentLoaded", fresh);
+  document.addEventListener("htmx:afterSwap", fresh);
+  // A page that is being worked on is not exchanged under the hand: an open question, a field with the focus.
+  document.addEventListener("htmx:beforeSwap", function (e) {
+    var live = document.getElementById("live");
+    if (!live || e.detail.target !== live) return;
+    // A session that ended answers with another page: go there.
+    if (e.detail.xhr.responseURL && new URL(e.detail.xhr.responseURL).pathname !== location.pathname) { location.reload(); return; }
+    if (live.querySelector("details[open]") || live.querySelector("main :is(input, select, textarea):focus")) e.detail.shouldSwap = false;
+  });
+  // The focus stays where it was, on the same control of the new page.
+  var focused = null;
+  document.addEventListener("htmx:beforeSwap", function () {
+    var a = document.activeElement;
+    focused = a && a.dataset ? a.dataset.testid || (a.getAttribute("href") && "a" + a.getAttribute("href")) : null;
+  });
+  document.addEventListener("htmx:afterSwap", function () {
+    if (!focused) return;
+    var again = focused[0] === "a" && focused[1] === "/" ? document.querySelector('#live a[href="' + CSS.escape(focused.slice(1)) + '"]') : document.querySelector('#live [data-testid="' + CSS.escape(focused) + '"]');
+    if (again) again.focus({ preventScroll: true });
+  });
+})();

@@ -1,0 +1,337 @@
+package templates
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tandem-sync/tandem/models"
+	"github.com/tandem-sync/tandem/templates/locale"
+)
+
+// Page is what every page needs.
+type Page struct {
+	L         *locale.Locale
+	Title     string
+	Path      string // of the section that is marked in the navigation
+	Here      string // the page's own address, which a live page asks for again
+	Live      bool
+	User      *models.User // nil on the public pages
+	Status    models.Status
+	Flash     string
+	SimOrgURL string
+	Asset     func(name string) string // the address of a static file, with its content's hash
+}
+
+// May tells whether the person on this page may do what the role may.
+func (p Page) May(role models.Role) bool { return p.User != nil && p.User.Role.May(role) }
+
+// SetAside counts what needs a person: records set aside and objects that failed.
+func (p Page) SetAside() int64 {
+	var n int64
+	for _, o := range p.Status.Objects {
+		n += o.Refused
+		if o.State == models.ObjectFailed {
+			n++
+		}
+	}
+	return n
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+func iso(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// chip is how a state is told: a colour, a mark and a word, never colour alone.
+type chip struct{ tone, mark, text string }
+
+func cycleChip(l *locale.Locale, c models.CycleStatus) chip {
+	tone := map[models.CycleState]string{models.CycleSyncing: "blue", models.CycleResting: "green", models.CyclePaused: "grey", models.CycleStopped: "red"}[c.State]
+	return chip{tone, "●", l.T("cycle.state." + string(c.State))}
+}
+
+func objectChip(l *locale.Locale, o models.ObjectStatus) chip {
+	switch o.State {
+	case models.ObjectReading, models.ObjectSending:
+		return chip{"blue", "●", runText(l, *o.Run)}
+	case models.ObjectInSync:
+		return chip{"green", "✓", l.T("object.state.in-sync")}
+	case models.ObjectAttention:
+		switch {
+		case o.Hidden:
+			return chip{"amber", "●", l.T("object.hidden_chip")}
+		case o.Run != nil && o.Run.Error != "":
+			return chip{"amber", "●", l.T("object.waits")}
+		case o.Refused > 0:
+			return chip{"amber", "●", l.N("object.set_aside", o.Refused)}
+		}
+		return chip{"amber", "●", l.T("object.state.attention")}
+	case models.ObjectFailed:
+		return chip{"red", "▲", l.T("object.state.failed")}
+	}
+	return chip{"grey", "●", l.T("object.state." + string(o.State))}
+}
+
+// runText says what a run under way is at.
+func runText(l *locale.Locale, r models.Run) string {
+	switch {
+	case r.Phase == models.PhaseDescribing:
+		return l.T("object.describing")
+	case r.Phase == models.PhasePreparing && r.Expected > 0:
+		return l.T("object.preparing", "expected", l.Number(r.Expected))
+	case r.Phase == models.PhaseFinishing:
+		return l.T("object.finishing")
+	case r.Expected > 0:
+		return l.T("object.reading_of", "read", l.Number(r.Read), "expected", l.Number(r.Expected))
+	case r.Read > 0:
+		return l.T("object.reading_n", "read", l.Number(r.Read))
+	}
+	return l.T("object.state.reading")
+}
+
+func runChip(l *locale.Locale, r models.Run, now time.Time) chip {
+	switch r.State {
+	case models.RunSucceeded:
+		if r.Refused > 0 {
+			return chip{"amber", "●", l.N("run.done_refused", r.Refused)}
+		}
+		return chip{"green", "✓", l.T("run.state.succeeded")}
+	case models.RunFailed:
+		return chip{"red", "▲", l.T("run.state.failed")}
+	case models.RunRunning:
+		if r.ResumesAt != nil {
+			return chip{"amber", "●", l.T("run.waits_until", "in", l.Ago(*r.ResumesAt, now))}
+		}
+		return chip{"blue", "●", runText(l, r)}
+	}
+	return chip{"grey", "●", l.T("run.state." + string(r.State))}
+}
+
+func in(r models.Run) int64 { return r.New + r.Changed + r.Deleted }
+
+func took(l *locale.Locale, r models.Run, now time.Time) string {
+	switch {
+	case r.StartedAt == nil:
+		return "—"
+	case r.EndedAt != nil:
+		return l.Clock(r.EndedAt.Sub(*r.StartedAt))
+	}
+	return l.Clock(now.Sub(*r.StartedAt))
+}
+
+// bars are the little chart of an object's last 24 hours: in above the line, out below.
+type bar struct{ x, y, height string }
+
+const sparkHeight = 14
+
+func spark(hours [24]models.HourActivity) (in, out []bar) {
+	var most int64 = 1
+	for _, h := range hours {
+		most = max(most, h.In, h.Out)
+	}
+	for i, h := range hours {
+		x := itoa(i * 5)
+		if h.In > 0 {
+			n := max(1, int(h.In*sparkHeight/most))
+			in = append(in, bar{x, itoa(sparkHeight - n), itoa(n)})
+		}
+		if h.Out > 0 {
+			n := max(1, int(h.Out*sparkHeight/most))
+			out = append(out, bar{x, itoa(sparkHeight + 1), itoa(n)})
+		}
+	}
+	return in, out
+}
+
+func sparkTotal(hours [24]models.HourActivity) (in, out int64) {
+	for _, h := range hours {
+		in, out = in+h.In, out+h.Out
+	}
+	return in, out
+}
+
+// chart are the bars of an object's changes per cycle, and the lines that help to read them.
+type chartBar struct{ x, width, y, height, title string }
+
+type chartLine struct{ y, label string }
+
+const (
+	chartWidth, chartHeight = 920, 200
+	chartLeft               = 60
+)
+
+func chart(l *locale.Locale, points []models.CyclePoint) (bars []chartBar, lines []chartLine, most int64) {
+	most = 1
+	for _, p := range points {
+		most = max(most, p.In+p.Out)
+	}
+	top := niceTop(most)
+	step := float64(chartWidth-chartLeft) / float64(max(len(points), 24))
+	for i, p := range points {
+		h := float64(p.In) / float64(top) * chartHeight
+		if p.In > 0 {
+			h = max(h, 1)
+		}
+		bars = append(bars, chartBar{
+			x: fmt.Sprintf("%.1f", chartLeft+float64(i)*step), width: fmt.Sprintf("%.1f", max(step-4, 2)),
+			y: fmt.Sprintf("%.1f", chartHeight-h), height: fmt.Sprintf("%.1f", h),
+			title: l.T("cycle.number", "n", l.Number(p.Cycle)) + ", " + l.Time(p.At) + ": " + l.Number(p.In),
+		})
+	}
+	for i := int64(1); i <= 4; i++ {
+		if top*i%4 == 0 {
+			lines = append(lines, chartLine{fmt.Sprintf("%.1f", chartHeight-float64(i)/4*chartHeight), l.Number(top * i / 4)})
+		}
+	}
+	return bars, lines, most
+}
+
+// niceTop is the round number at or above n that the axis ends at.
+func niceTop(n int64) int64 {
+	for scale := int64(1); ; scale *= 10 {
+		for _, m := range []int64{4, 8, 20} {
+			if n <= m*scale {
+				return m * scale
+			}
+		}
+	}
+}
+
+// ring is the heartbeat: how much of its circle is drawn.
+const ringLength = 264 // of a circle with the radius 42
+
+func ring(s models.Status) (dash string, centre time.Duration, ticking bool) {
+	c := s.Cycle
+	switch {
+	case c.State == models.CycleSyncing && c.StartedAt != nil && c.EndedAt == nil:
+		share := 0.06
+		if c.ObjectsTotal > 0 {
+			share = max(share, float64(c.ObjectsDone)/float64(c.ObjectsTotal))
+		}
+		return fmt.Sprintf("%d %d", int(share*ringLength), ringLength), s.Now.Sub(*c.StartedAt), true
+	case c.State == models.CycleResting && c.NextAt != nil && c.EndedAt != nil:
+		left := max(c.NextAt.Sub(s.Now), 0)
+		rest := c.NextAt.Sub(*c.EndedAt)
+		share := 0.0
+		if rest > 0 {
+			share = float64(left) / float64(rest)
+		}
+		return fmt.Sprintf("%d %d", int(share*ringLength), ringLength), left, true
+	}
+	return fmt.Sprintf("0 %d", ringLength), 0, false
+}
+
+func percent(r models.Run) string {
+	if r.Expected <= 0 {
+		return "0"
+	}
+	return strconv.FormatInt(min(r.Read*100/r.Expected, 100), 10)
+}
+
+// callsFor estimates what reading everything costs: the job's own calls and one a page of 50,000.
+func callsFor(records int64) int64 {
+	if records <= 2000 {
+		return 2
+	}
+	return 6 + records/50_000
+}
+
+func join(parts ...string) string { return strings.Join(parts, " ") }
+
+// labelOf is what people call an object.
+func labelOf(s models.Status, name string) string {
+	for _, o := range s.Objects {
+		if o.Name == name {
+			return o.LabelPlural
+		}
+	}
+	return name
+}
+
+func tableOf(object string) string { return strings.ToLower(object) }
+
+func runAt(r models.Run) time.Time {
+	if r.StartedAt != nil {
+		return *r.StartedAt
+	}
+	return r.RequestedAt
+}
+
+// splitNames parts a sentence at the names that it sets in their own type: {api} and {table}.
+func splitNames(s string) []string {
+	var parts []string
+	for s != "" {
+		at := -1
+		name := ""
+		for _, n := range []string{"{api}", "{table}"} {
+			if i := strings.Index(s, n); i >= 0 && (at < 0 || i < at) {
+				at, name = i, n
+			}
+		}
+		if at < 0 {
+			return append(parts, s)
+		}
+		parts = append(parts, s[:at], name)
+		s = s[at+len(name):]
+	}
+	return parts
+}
+
+// refusalGroup are the records that are set aside for one cause.
+type refusalGroup struct {
+	object, code, field string
+	rows                []models.Refusal
+	first               time.Time
+}
+
+func groupRefusals(rows []models.Refusal) []refusalGroup {
+	var groups []refusalGroup
+	at := map[[3]string]int{}
+	for _, r := range rows {
+		key := [3]string{r.Object, r.Code, r.Field}
+		i, ok := at[key]
+		if !ok {
+			i = len(groups)
+			at[key] = i
+			groups = append(groups, refusalGroup{object: r.Object, code: r.Code, field: r.Field, first: r.FirstSeenAt})
+		}
+		groups[i].rows = append(groups[i].rows, r)
+		if r.FirstSeenAt.Before(groups[i].first) {
+			groups[i].first = r.FirstSeenAt
+		}
+	}
+	return groups
+}
+
+// cellOf takes the refused field's value out of the record's cells.
+func cellOf(r models.Refusal) string {
+	var cells map[string]*string
+	if err := json.Unmarshal([]byte(r.Value), &cells); err != nil || cells[r.Field] == nil {
+		return ""
+	}
+	text := *cells[r.Field]
+	if runes := []rune(text); len(runes) > 120 {
+		return string(runes[:120]) + "…"
+	}
+	return text
+}
+
+func refusedTotal(s models.Status) int64 {
+	var n int64
+	for _, o := range s.Objects {
+		n += o.Refused
+	}
+	return n
+}
+
+func failedObjects(s models.Status) []models.ObjectStatus {
+	var failed []models.ObjectStatus
+	for _, o := range s.Objects {
+		if o.State == models.ObjectFailed {
+			failed = append(failed, o)
+		}
+	}
+	return failed
+}

@@ -1,0 +1,85 @@
+// Package templates has the pages, made from props, and knows every link.
+package templates
+
+import (
+	"net/url"
+	"strconv"
+
+	"github.com/tandem-sync/tandem/models"
+)
+
+// The addresses of the pages.
+const (
+	URLOverview   = "/"
+	URLObjects    = "/objects"
+	URLHistory    = "/history"
+	URLErrors     = "/errors"
+	URLConnection = "/connection"
+	URLCallback   = "/connection/callback"
+	URLSettings   = "/settings"
+	URLSignIn     = "/sign-in"
+	URLSignOut    = "/sign-out"
+	URLLive       = "/live"
+	URLSync       = "/sync"
+	URLPause      = "/pause"
+	URLResume     = "/resume"
+	URLLanguage   = "/settings/language"
+	URLInvite     = "/settings/people"
+)
+
+// URLObject is an object's page.
+func URLObject(name string) string { return URLObjects + "/" + url.PathEscape(name) }
+
+// URLObjectDo is where an object's button posts to: resync, pause, resume, enable, disable.
+func URLObjectDo(name, verb string) string { return URLObject(name) + "/" + verb }
+
+// URLRun is a run's page.
+func URLRun(id int64) string { return "/runs/" + strconv.FormatInt(id, 10) }
+
+// URLRunCancel is where a run's button posts to.
+func URLRunCancel(id int64) string { return URLRun(id) + "/cancel" }
+
+// URLPerson is where a person's buttons post to: role, reset, remove.
+func URLPerson(id, verb string) string { return URLInvite + "/" + id + "/" + verb }
+
+// URLHistoryOf is the history of one object.
+func URLHistoryOf(object string) string {
+	return URLHistory + "?" + url.Values{"object": {object}}.Encode()
+}
+
+// URLRecord opens a record in Salesforce; empty where the org's address is not known.
+func URLRecord(instance, sfid string) string {
+	if instance == "" || sfid == "" {
+		return ""
+	}
+	return instance + "/" + url.PathEscape(sfid)
+}
+
+// HistoryQuery is the filter of the history as the address has it.
+type HistoryQuery struct {
+	Object, Kind, State, From, To string
+	Before                        int64
+}
+
+// URL is the history's address with this filter; path is the page or its CSV.
+func (q HistoryQuery) URL(path string) string {
+	v := url.Values{}
+	for name, value := range map[string]string{"object": q.Object, "kind": q.Kind, "state": q.State, "from": q.From, "to": q.To} {
+		if value != "" {
+			v.Set(name, value)
+		}
+	}
+	if q.Before > 0 {
+		v.Set("before", strconv.FormatInt(q.Before, 10))
+	}
+	if len(v) == 0 {
+		return path
+	}
+	return path + "?" + v.Encode()
+}
+
+// kinds and results are what the history can be narrowed to.
+var (
+	kinds   = []models.RunKind{models.RunFirstSync, models.RunChanges, models.RunResync}
+	results = []models.RunState{models.RunQueued, models.RunRunning, models.RunSucceeded, models.RunFailed, models.RunCanceled}
+)
