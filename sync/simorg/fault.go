@@ -1,0 +1,260 @@
+package simorg
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Fault is something that the org does wrong on purpose. It hits requests, or with Row the saving of rows.
+type Fault struct {
+	// What it hits: every condition that is not empty must hold.
+	Method string `json:"method,omitempty"`
+	// Path is a part of the request's path and query, or a regular expression when it starts with ^ or holds any of *+?()[]|$.
+	Path string `json:"path,omitempty"`
+	// Object is the object of the path, of the query, or of the bulk job that is asked for; of rows, their object.
+	Object string `json:"object,omitempty"`
+	// Row makes the fault hit each save of a row (create, update, delete; by any API) instead of requests. ID and Field narrow it.
+	Row   bool   `json:"row,omitempty"`
+	ID    string `json:"id,omitempty"`
+	After int    `json:"after,omitempty"` // let so many pass first
+	Count int    `json:"count,omitempty"` // hit so many, then no more; 0: for ever
+
+	// What it does.
+	Delay         time.Duration `json:"delay,omitempty"`         // before anything else
+	ExpireSession bool          `json:"expireSession,omitempty"` // all sessions end before the request is looked at
+	DropBefore    bool          `json:"dropBefore,omitempty"`    // the connection is closed and nothing was done
+	DropAfter     bool          `json:"dropAfter,omitempty"`     // it was done, but the connection is closed without a reply
+	Status        int           `json:"status,omitempty"`        // nothing is done; this is the reply
+	Body          string        `json:"body,omitempty"`
+	ContentType   string        `json:"contentType,omitempty"`
+	Code          string        `json:"code,omitempty"` // instead of Body, an error array with Code and Message
+	Message       string        `json:"message,omitempty"`
+	Fields        []string      `json:"fields,omitempty"`
+	// TruncateBody lets so many bytes of the reply's body through, then closes the connection; with CleanEnd the body just ends.
+	TruncateBody int  `json:"truncateBody,omitempty"`
+	CleanEnd     bool `json:"cleanEnd,omitempty"`
+	// ShortPages gives query pages of at most so many rows; it hits no request but changes all pages while it is there.
+	ShortPages int `json:"shortPages,omitempty"`
+	// FailJob lets a bulk job that is made end as Failed with Message.
+	FailJob bool `json:"failJob,omitempty"`
+
+	pattern *regexp.Regexp
+	seen    int
+	hits    int
+	id      int
+}
+
+type faults struct {
+	mu   sync.Mutex
+	last int
+	list []*Fault
+}
+
+// Fault makes the org do something wrong until remove is called. A Path that is no good regular expression never matches.
+func (o *Org) Fault(f Fault) (remove func()) {
+	id := o.faults.add(f)
+	return func() { o.faults.remove(id) }
+}
+
+// ClearFaults takes all faults away.
+func (o *Org) ClearFaults() {
+	o.faults.mu.Lock()
+	defer o.faults.mu.Unlock()
+	o.faults.list = nil
+}
+
+func (s *faults) add(f Fault) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if strings.HasPrefix(f.Path, "^") || strings.ContainsAny(f.Path, "*+()[]|$") {
+		f.pattern, _ = regexp.Compile(f.Path)
+	}
+	s.last++
+	f.id = s.last
+	s.list = append(s.list, &f)
+	return f.id
+}
+
+func (s *faults) remove(id int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = slices.DeleteFunc(s.list, func(f *Fault) bool { return f.id == id })
+}
+
+// due counts a match and tells whether it is this one's turn.
+func (f *Fault) due() bool {
+	f.seen++
+	if f.seen <= f.After || f.Count > 0 && f.hits >= f.Count {
+		return false
+	}
+	f.hits++
+	return true
+}
+
+func (s *faults) shortPage() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.list {
+		if f.ShortPages > 0 {
+			return f.ShortPages
+		}
+	}
+	return 0
+}
+
+func (f *Fault) matches(o *Org, r *http.Request, segments []string) bool {
+	if f.Row || f.ShortPages > 0 || f.FailJob || f.Method != "" && !strings.EqualFold(f.Method, r.Method) {
+		return false
+	}
+	target := r.URL.RequestURI()
+	if f.pattern != nil {
+		if !f.pattern.MatchString(target) && !f.pattern.MatchString(r.URL.Path) {
+			return false
+		}
+	} else if f.Path != "" && !strings.Contains(target, f.Path) && !strings.Contains(r.URL.Path, f.Path) {
+		return false
+	}
+	return f.Object == "" || strings.EqualFold(f.Object, objectOf(o, r, segments))
+}
+
+var fromObject = regexp.MustCompile(`(?i)\bfrom\s+(\w+)`)
+
+// objectOf tells which object a request is about.
+func objectOf(o *Org, r *http.Request, segments []string) string {
+	if q := r.URL.Query().Get("q"); q != "" {
+		if m := fromObject.FindAllStringSubmatch(q, -1); m != nil {
+			return m[0][1]
+		}
+	}
+	for k, s := range segments {
+		switch {
+		case strings.EqualFold(s, "sobjects") && k+1 < len(segments):
+			return segments[k+1]
+		case (strings.EqualFold(s, "query") || strings.EqualFold(s, "ingest")) && k > 0 && strings.EqualFold(segments[k-1], "jobs") && k+1 < len(segments):
+			return o.jobs.objectOf(segments[k+1])
+		}
+	}
+	return ""
+}
+
+// apply lets the first fault that is due hit the request. A nil writer means that the reply has been given. done runs at the end.
+func (s *faults) apply(o *Org, w http.ResponseWriter, r *http.Request, segments []string) (http.ResponseWriter, *http.Request, func()) {
+	nothing := func() {}
+	s.mu.Lock()
+	var hit *Fault
+	for _, f := range s.list {
+		if f.matches(o, r, segments) && f.due() {
+			h := *f
+			hit = &h
+			break
+		}
+	}
+	s.mu.Unlock()
+	if hit == nil {
+		return w, r, nothing
+	}
+	if hit.Delay > 0 {
+		select {
+		case <-time.After(hit.Delay):
+		case <-r.Context().Done():
+		}
+	}
+	if hit.ExpireSession {
+		o.ExpireSessions()
+	}
+	switch {
+	case hit.DropBefore:
+		panic(http.ErrAbortHandler)
+	case hit.DropAfter:
+		return &recorder{header: http.Header{}}, r, func() { panic(http.ErrAbortHandler) }
+	case hit.Status != 0:
+		body, kind := []byte(hit.Body), hit.ContentType
+		if hit.Code != "" {
+			body = fail(hit.Status, hit.Code, hit.Message, hit.Fields...).json()
+			kind = "application/json;charset=UTF-8"
+		}
+		if kind == "" {
+			kind = "text/html; charset=UTF-8"
+		}
+		w.Header().Set("Content-Type", kind)
+		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+		w.WriteHeader(hit.Status)
+		_, _ = w.Write(body)
+		return nil, nil, nothing
+	case hit.TruncateBody > 0:
+		return &truncated{ResponseWriter: w, left: hit.TruncateBody, clean: hit.CleanEnd}, r, nothing
+	}
+	return w, r, nothing
+}
+
+// truncated lets the beginning of a body through.
+type truncated struct {
+	http.ResponseWriter
+	left  int
+	clean bool
+}
+
+func (t *truncated) WriteHeader(status int) {
+	// The length would betray what is missing.
+	t.Header().Del("Content-Length")
+	t.ResponseWriter.WriteHeader(status)
+}
+
+func (t *truncated) Write(b []byte) (int, error) {
+	t.Header().Del("Content-Length")
+	if len(b) <= t.left {
+		t.left -= len(b)
+		return t.ResponseWriter.Write(b)
+	}
+	_, _ = t.ResponseWriter.Write(b[:t.left])
+	t.left = 0
+	if t.clean {
+		return len(b), nil
+	}
+	if f, ok := t.ResponseWriter.(http.Flusher); ok {
+		f.Flush()
+	}
+	panic(http.ErrAbortHandler)
+}
+
+func (t *truncated) Flush() {
+	if f, ok := t.ResponseWriter.(http.Flusher); ok {
+		f.Flush()
+	}
+}
+
+// saveFault tells whether a fault hits the saving of a row.
+func (tx *Tx) saveFault(x *object, id string, _ bool) *rowError {
+	s := &tx.org.faults
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.list {
+		if !f.Row || f.Object != "" && !strings.EqualFold(f.Object, x.name) || f.ID != "" && to18(f.ID) != id {
+			continue
+		}
+		if f.due() {
+			return refuse(f.Code, f.Message, f.Fields...)
+		}
+	}
+	return nil
+}
+
+// jobFault tells whether a bulk job of the object is to fail, and with which words.
+func (s *faults) jobFault(object string) (string, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.list {
+		if f.FailJob && (f.Object == "" || strings.EqualFold(f.Object, object)) && f.due() {
+			return f.Message, true
+		}
+	}
+	return "", false
+}
+
+var _ io.Writer = (*truncated)(nil)

@@ -1,0 +1,232 @@
+package simorg
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+)
+
+// journal is the state file: one line of JSON for the org's making, then one for each version that a commit stored, with the cells
+// that changed. Replaying it brings back the rows to the last byte; what is not in it (sessions, open queries, bulk jobs) ends with
+// the process, as it does when Salesforce restarts. A nil journal remembers nothing.
+type journal struct {
+	mu   sync.Mutex
+	file *os.File
+	w    *bufio.Writer
+	enc  *json.Encoder
+}
+
+type journalHead struct {
+	SimOrg int   `json:"simorg"`
+	Seed   int64 `json:"seed"`
+	Epoch  int64 `json:"epoch"`
+	Sizes  []int `json:"sizes"`
+	Wide   int   `json:"wide"`
+}
+
+// journalLine is a saved row, or the refresh tokens that live.
+type journalLine struct {
+	Object string            `json:"o,omitempty"`
+	Row    uint32            `json:"i,omitempty"`
+	Gone   bool              `json:"gone,omitempty"`
+	Cells  map[string]any    `json:"c,omitempty"`
+	Tokens map[string]string `json:"tokens,omitempty"` // refresh token: "user scope"
+}
+
+func (o *Org) head() journalHead {
+	n := o.n
+	return journalHead{1, o.config.Seed, o.epoch, []int{n.leads, n.contacts, n.accounts, n.opportunities, n.roles, n.campaigns, n.members, n.statuses, n.tasks, n.events, n.users, n.subscriptions, n.interests}, o.config.WideLeads}
+}
+
+func (o *Org) openJournal(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("simorg: the state file: %w", err)
+	}
+	good, err := o.replay(f)
+	if err == nil {
+		// A line that a crash cut short is written over.
+		if err = f.Truncate(good); err == nil {
+			_, err = f.Seek(good, io.SeekStart)
+		}
+	}
+	if err != nil {
+		_ = f.Close()
+		return fmt.Errorf("simorg: the state file %s: %w", path, err)
+	}
+	j := &journal{file: f, w: bufio.NewWriterSize(f, 64<<10)}
+	j.enc = json.NewEncoder(j.w)
+	j.enc.SetEscapeHTML(false)
+	o.journal = j
+	if good == 0 {
+		if err := j.enc.Encode(o.head()); err != nil {
+			return err
+		}
+		return j.flush()
+	}
+	return nil
+}
+
+var errOtherOrg = errors.New("it is of an org with another seed or other sizes; start with those, or delete the file")
+
+// replay reads the journal and gives how many bytes of it are good.
+func (o *Org) replay(f *os.File) (good int64, err error) {
+	r := bufio.NewReaderSize(f, 64<<10)
+	v := o.view()
+	for n := 0; ; n++ {
+		line, err := r.ReadBytes('\n')
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				return good, nil
+			}
+			return 0, err
+		}
+		d := json.NewDecoder(bytes.NewReader(line))
+		d.UseNumber()
+		if n == 0 {
+			var h journalHead
+			if err := d.Decode(&h); err != nil {
+				return 0, fmt.Errorf("its first line is not one of a state file: %w", err)
+			}
+			want, _ := json.Marshal(o.head())
+			have, _ := json.Marshal(h)
+			if h.SimOrg != 1 || h.Epoch > o.now().Unix() || !bytes.Equal(want, have) {
+				return 0, errOtherOrg
+			}
+			good += int64(len(line))
+			continue
+		}
+		var l journalLine
+		if err := d.Decode(&l); err != nil {
+			return good, nil
+		}
+		good += int64(len(line))
+		if l.Tokens != nil {
+			o.auth.refreshes = map[string]grant{}
+			for t, g := range l.Tokens {
+				o.auth.refreshes[t] = grant{g[:18], g[19:]}
+			}
+			continue
+		}
+		if err := o.replayRow(v, &l); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (o *Org) replayRow(v *view, l *journalLine) error {
+	t := o.tables[l.Object]
+	if t == nil {
+		return fmt.Errorf("it has rows of %s, which this org does not know", l.Object)
+	}
+	old, was := v.at(t, l.Row)
+	n := &version{gone: l.Gone}
+	if was {
+		n.cells = v.cells(old)
+	} else {
+		n.cells = make([]value, len(t.object.fields))
+		for _, f := range t.object.fields {
+			n.cells[f.pos] = f.fill
+		}
+	}
+	v.reset()
+	for name, raw := range l.Cells {
+		f := t.object.byName[lower(name)]
+		if f == nil {
+			continue
+		}
+		c, err := convert(f, raw)
+		if err != nil {
+			return fmt.Errorf("%s.%s: %w", l.Object, name, err)
+		}
+		n.cells[f.pos] = c
+		if c.k == text && (f.Type == "reference" || f.Unique) {
+			t.index.add(f, c, l.Row)
+		}
+	}
+	wasLive := was && !v.deleted(old)
+	isLive := !n.gone && !v.deleted(row{t, l.Row, n})
+	if wasLive && !isLive {
+		t.live--
+	} else if isLive && !wasLive {
+		t.live++
+	}
+	t.put(l.Row, n)
+	t.next = max(t.next, l.Row+1)
+	return nil
+}
+
+// save writes what a version changed. The lock of the org is held.
+func (j *journal) save(v *view, k rowKey, old row, was bool, n *version) error {
+	if j == nil {
+		return nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.file == nil {
+		return nil
+	}
+	l := journalLine{Object: k.t.object.name, Row: k.i, Gone: n.gone, Cells: map[string]any{}}
+	for _, f := range k.t.object.fields {
+		if f.derive != nil || f.Type == "id" || f.pos >= len(n.cells) {
+			continue
+		}
+		before := f.fill
+		if was {
+			before = v.get(old, f)
+		}
+		if !before.equal(n.cells[f.pos]) {
+			l.Cells[f.Name] = n.cells[f.pos].plainValue()
+		}
+	}
+	return j.enc.Encode(&l)
+}
+
+// journalTokens writes down the refresh tokens; the caller holds the lock of auth.
+func (o *Org) journalTokens() {
+	tokens := map[string]string{}
+	for t, g := range o.auth.refreshes {
+		tokens[t] = g.user + " " + g.scope
+	}
+	j := o.journal
+	if j == nil {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.file != nil {
+		_ = j.enc.Encode(journalLine{Tokens: tokens})
+		_ = j.w.Flush()
+	}
+}
+
+func (j *journal) flush() error {
+	if j == nil {
+		return nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.file == nil {
+		return nil
+	}
+	return j.w.Flush()
+}
+
+func (j *journal) close() error {
+	if j == nil {
+		return nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.file == nil {
+		return nil
+	}
+	err := errors.Join(j.w.Flush(), j.file.Close())
+	j.file = nil
+	return err
+}
