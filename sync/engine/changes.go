@@ -57,7 +57,8 @@ func (p *piece) stampField() string {
 // deletions gives the part of the read that asks the org's log of deletions, when it is this object's turn: always for
 // objects whose records do not say that they are deleted, now and then for the rest, to catch what was purged at once.
 func (p *piece) deletions(mark mirror.Watermark, now time.Time) extra {
-	if !p.table.Schema().Replicateable || !p.args.AskDeleted && p.table.HasIsDeleted() {
+	always := !p.table.HasIsDeleted() && p.run.Object != "User" // Salesforce deactivates users, and never deletes one
+	if !p.table.Schema().Replicateable || !p.args.AskDeleted && !always {
 		return nil
 	}
 	return func(ctx context.Context, batch *mirror.ChangeBatch) (int64, error) {

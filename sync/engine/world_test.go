@@ -287,11 +287,14 @@ func plain(kind string, v any) string {
 	}
 }
 
-// ids gives the ids of an object's live records, in order.
+// ids gives the ids of an object's live records that can be edited, in order.
 func (w *world) ids(object string) []string {
 	var ids []string
 	if err := w.org.Each(object, false, func(f map[string]any) error {
-		ids = append(ids, f["Id"].(string))
+		// A converted lead cannot be edited.
+		if f["IsConverted"] != true {
+			ids = append(ids, f["Id"].(string))
+		}
 		return nil
 	}); err != nil {
 		w.t.Fatal(err)
