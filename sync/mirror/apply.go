@@ -24,7 +24,7 @@ type writer struct {
 // begin opens a transaction as the engine. It holds the table's lock, so that the columns stay what they are until the end; should
 // they have changed since they were looked at, it looks again.
 func (db *DB) begin(ctx context.Context, object string, staging bool) (*writer, error) {
-	for range 5 {
+	for range 20 {
 		w, err := db.tryBegin(ctx, object, staging)
 		if w != nil || err != nil {
 			return w, err
@@ -134,6 +134,10 @@ func (w *writer) copyIn(ctx context.Context, e *encoder, into string) (int64, er
 	if rowsErr := e.close(); rowsErr != nil {
 		return 0, rowsErr
 	}
+	if err != nil && ctx.Err() != nil {
+		// The driver may tell only of the connection that it closed because of it.
+		err = fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
 	return tag.RowsAffected(), err
 }
 
@@ -216,8 +220,18 @@ func (w *writer) upsert(ctx context.Context, e *encoder, r *Result, n int64) err
 	var isNew, newGone, changed, died, revived int64
 	run := func() error {
 		return pgx.BeginFunc(ctx, w.tx, func(tx pgx.Tx) error {
-			// Planned each time: a plan kept from when the table was small would read all of it for each record.
-			return tx.QueryRow(ctx, sql, pgx.QueryExecModeExec).Scan(&isNew, &newGone, &changed, &died, &revived)
+			// Each staged record is looked up by the index of sfid, so that a page costs the same however large the table is; a hash
+			// join would read the whole table for every page. The statement is planned each time, for a plan that is
+			// kept from when the table was small would not do so.
+			const byIndex = `SET LOCAL enable_hashjoin = %[1]s; SET LOCAL enable_mergejoin = %[1]s; SET LOCAL enable_seqscan = %[1]s; SET LOCAL jit = %[2]s`
+			if _, err := tx.Conn().PgConn().Exec(ctx, fmt.Sprintf(byIndex, "off", "off")).ReadAll(); err != nil {
+				return err
+			}
+			if err := tx.QueryRow(ctx, sql, pgx.QueryExecModeExec).Scan(&isNew, &newGone, &changed, &died, &revived); err != nil {
+				return err
+			}
+			_, err := tx.Conn().PgConn().Exec(ctx, fmt.Sprintf(byIndex, "DEFAULT", "DEFAULT")).ReadAll()
+			return err
 		})
 	}
 	err := run()
