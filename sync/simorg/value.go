@@ -55,7 +55,7 @@ func (v value) isTrue() bool         { return v.k == boolean && v.n != 0 }
 func (v value) time() time.Time      { return time.UnixMilli(v.n).UTC() }
 func (v value) clone() value         { v.s = strings.Clone(v.s); return v }
 func dayOf(t time.Time) int64        { return floorDiv(t.Unix(), 86400) }
-func dayNumber(y, m, d int) int64 { return dayOf(time.Date(y, time.Month(m), d, 0, 0, 0, 0, time.UTC)) }
+func dayNumber(y, m, d int) int64    { return dayOf(time.Date(y, time.Month(m), d, 0, 0, 0, 0, time.UTC)) }
 
 func floorDiv(a, b int64) int64 {
 	q := a / b
