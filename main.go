@@ -132,7 +132,7 @@ func (m *parts) serve(ctx context.Context, s command.Settings, o command.ServeOp
 	if o.Worker {
 		worker, err := engine.New(engine.Config{
 			Pool: pool, Models: db, Mirror: mirror.New(pool), Log: m.log,
-			AllowLocalOrg: s.AllowLocalOrg, Rest: s.Rest, Workers: s.Workers,
+			AllowLocalOrg: s.AllowLocalOrg, Rest: s.Rest, Workers: s.Workers, PageRows: s.PageRows,
 		})
 		if err != nil {
 			return err
@@ -141,6 +141,12 @@ func (m *parts) serve(ctx context.Context, s command.Settings, o command.ServeOp
 	}
 	if o.Web {
 		tester := engine.Tester{AllowLocalOrg: s.AllowLocalOrg, Log: m.log}
+		listener, err := net.Listen("tcp", s.Listen)
+		if err != nil {
+			return fmt.Errorf("TANDEM_LISTEN is %q: %w", s.Listen, err)
+		}
+		// Port 0 means any: what people are told is the one that it became.
+		s.Listen = listener.Addr().String()
 		server, err := web.New(web.Config{
 			Models: db, Pool: pool, PublicURL: s.URL(), Log: m.log, SimOrgURL: o.SimOrgURL, Rest: s.Rest.String(),
 			TestConnection: tester.Test, Exchange: tester.Exchange, AuthorizeURL: engine.AuthorizeURL,
@@ -148,10 +154,6 @@ func (m *parts) serve(ctx context.Context, s command.Settings, o command.ServeOp
 		})
 		if err != nil {
 			return err
-		}
-		listener, err := net.Listen("tcp", s.Listen)
-		if err != nil {
-			return fmt.Errorf("TANDEM_LISTEN is %q: %w", s.Listen, err)
 		}
 		url := s.URL()
 		if token, made, err := db.SetupLink(ctx); err != nil {

@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"io"
+	"errors"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -15,10 +15,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tandem-sync/tandem/models/localpg/pgtest"
 	"github.com/tandem-sync/tandem/sync/simorg"
+	"github.com/tandem-sync/tandem/templates/locale"
 )
 
 // The tests of this file run the program as people do: built, as processes of its own, over HTTP and rows.
@@ -308,4 +310,176 @@ func TestAWrongSettingIsOneLine(t *testing.T) {
 	}
 }
 
-var _ io.Writer = (*tail)(nil)
+// browser is one tab, with a bound on each step.
+type browser struct {
+	t   *testing.T
+	ctx context.Context
+}
+
+func openBrowser(t *testing.T) *browser {
+	t.Helper()
+	path := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if found, err := exec.LookPath(name); err == nil {
+			path = found
+			break
+		}
+	}
+	if path == "" {
+		t.Fatal("the browser tests need Chromium (on Debian: apt-get install chromium)")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.UserDataDir(t.TempDir()), chromedp.Flag("disable-component-update", true), chromedp.Flag("lang", "en-US"))
+	allocator, stopAllocator := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(stopAllocator)
+	ctx, stop := chromedp.NewContext(allocator)
+	t.Cleanup(stop)
+	// The first step starts the browser, which lives as long as that step's context.
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1320, 960)); err != nil {
+		t.Fatal(err)
+	}
+	return &browser{t, ctx}
+}
+
+func (b *browser) do(what string, steps ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, 45*time.Second)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		b.picture()
+		b.t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// picture keeps what the tab shows, for whoever reads the failure.
+func (b *browser) picture() {
+	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
+	defer cancel()
+	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		return
+	}
+	path := filepath.Join(os.TempDir(), "tandem-browser-failure.png")
+	if os.WriteFile(path, png, 0o600) == nil {
+		b.t.Logf("what the browser showed: %s", path)
+	}
+}
+
+func id(testid string) chromedp.CSS { return chromedp.CSS(`[data-testid="` + testid + `"]`) }
+
+// sees waits until a page, live as it is, shows the text in the element.
+func (b *browser) sees(testid, text string) {
+	b.t.Helper()
+	quoted, err := json.Marshal(text)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(b.ctx, 60*time.Second)
+	defer cancel()
+	expression := `(() => { const e = document.querySelector('[data-testid="` + testid + `"]'); return !!e && e.textContent.includes(` + string(quoted) + `) })()`
+	if _, err := chromedp.Run(ctx, chromedp.Poll[bool](expression)); err != nil {
+		b.picture()
+		b.t.Fatalf("waited in vain to see %q in %s: %v", text, testid, err)
+	}
+}
+
+// An admin's first day: the one-time link, a refused login with its reason, the connection, the first sync watched to its
+// end, a change in the org arriving by itself, a resync, and out.
+func TestBrowser(t *testing.T) {
+	t.Parallel()
+	org, url := startOrg(t, simorg.Config{Seed: 5, Leads: 3_000, Contacts: 800, Tasks: 1_200, Events: 300, BulkDelay: 300 * time.Millisecond})
+	i := install(t, "TANDEM_REST=2s")
+	_, said := i.start("serve")
+	var link string
+	select {
+	case line := <-said:
+		at := strings.Index(line, "http://")
+		if at < 0 || !strings.Contains(line, "/set-up/") {
+			t.Fatalf("the program said %q, want the one-time link", line)
+		}
+		link = strings.Fields(line[at:])[0]
+	case <-time.After(30 * time.Second):
+		t.Fatal("the program did not say where it is")
+	}
+	base := link[:strings.Index(link, "/set-up/")]
+	b := openBrowser(t)
+
+	b.do("make the first admin", chromedp.Navigate(link),
+		chromedp.SendKeys(id("email"), "ada@example.com"), chromedp.SendKeys(id("password"), "correct horse battery"), chromedp.Click(id("set-up")),
+		chromedp.WaitVisible(id("not-connected")))
+	b.do("use the link again", chromedp.Navigate(link), chromedp.WaitVisible(id("sign-error")))
+
+	b.do("connect with a wrong secret", chromedp.Navigate(base+"/connection"), chromedp.Click(id("auth-client-credentials")),
+		chromedp.SendKeys(id("login-url"), url), chromedp.SendKeys(id("client-id"), simorg.DefaultClientID),
+		chromedp.SendKeys(id("client-secret"), "not the secret"), chromedp.Click(id("test-and-save")), chromedp.WaitVisible(id("connection-error")))
+	b.sees("connection-error", "invalid client credentials")
+	page, err := chromedp.Run(b.ctx, chromedp.OuterHTML(chromedp.CSS("html")))
+	if err != nil || strings.Contains(page, "not the secret") {
+		t.Errorf("the page shows the secret that was typed (%v)", err)
+	}
+
+	b.do("connect", chromedp.SendKeys(id("client-secret"), simorg.DefaultClientSecret), chromedp.Click(id("test-and-save")), chromedp.WaitVisible(id("connected-as")))
+	b.sees("connection-report", "Can read Lead")
+	page, err = chromedp.Run(b.ctx, chromedp.OuterHTML(chromedp.CSS("html")))
+	if err != nil || strings.Contains(page, simorg.DefaultClientSecret) {
+		t.Errorf("the page shows the stored secret (%v)", err)
+	}
+
+	b.do("look at the overview", chromedp.Navigate(base+"/"), chromedp.WaitVisible(id("object-row-Lead")))
+	for _, o := range []string{"Lead", "Contact", "Task", "Event", "CampaignMember"} {
+		b.sees("object-code-"+o, "in-sync")
+		b.sees("records-"+o, grouped(org.Count(o)))
+	}
+
+	var lead string
+	errFound := errors.New("found")
+	err = org.Each("Lead", false, func(f map[string]any) error {
+		if f["IsConverted"] != true {
+			lead, _ = f["Id"].(string)
+			return errFound
+		}
+		return nil
+	})
+	if !errors.Is(err, errFound) {
+		t.Fatalf("no lead to edit: %v", err)
+	}
+	if _, err := org.Create("Lead", map[string]any{"LastName": "Arrives", "Company": "By itself"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := org.Update("Lead", lead, map[string]any{"Title": "Edited while somebody watched"}); err != nil {
+		t.Fatal(err)
+	}
+	b.sees("records-Lead", grouped(org.Count("Lead")))
+	i.until("the edit arrived", `SELECT EXISTS (SELECT FROM salesforce.lead WHERE sfid = $1 AND title = 'Edited while somebody watched')`, lead)
+
+	b.do("ask for a resync", chromedp.Navigate(base+"/objects/Lead"), chromedp.Click(id("resync-Lead")), chromedp.WaitVisible(id("resync-yes-Lead")), chromedp.Click(id("resync-yes-Lead")), chromedp.WaitVisible(id("flash")))
+	i.until("the resync succeeded", `SELECT EXISTS (SELECT FROM admin.runs WHERE object = 'Lead' AND kind = 'resync' AND state = 'succeeded' AND requested_by = 'ada@example.com')`)
+
+	b.do("read it in French", chromedp.Navigate(base+"/settings"), chromedp.SetValue(id("language"), "fr"), chromedp.Click(id("save-language")), chromedp.WaitVisible(id("language")))
+	b.do("look at the overview", chromedp.Navigate(base+"/"), chromedp.WaitVisible(id("object-row-Lead")))
+	b.sees("object-state-Contact", "À jour")
+	b.do("sign out", chromedp.Click(id("sign-out")), chromedp.WaitVisible(id("sign-in")))
+	b.do("come back without signing in", chromedp.Navigate(base+"/"), chromedp.WaitVisible(id("sign-in")))
+}
+
+// The web server flow: the browser goes to the org, somebody allows it there, and comes back connected.
+func TestBrowserSignsInWithSalesforce(t *testing.T) {
+	t.Parallel()
+	_, url := startOrg(t, simorg.Config{Seed: 6, Leads: 50, Contacts: 50, Tasks: 50, Events: 20, RefreshRotation: true})
+	i := install(t, "TANDEM_REST=2s", "TANDEM_ADMIN_EMAIL=ada@example.com", "TANDEM_ADMIN_PASSWORD=correct horse battery")
+	_, said := i.start("serve")
+	line := <-said
+	base := strings.Fields(line[strings.Index(line, "http://"):])[0]
+	b := openBrowser(t)
+	b.do("sign in", chromedp.Navigate(base+"/sign-in"), chromedp.SendKeys(id("email"), "ada@example.com"), chromedp.SendKeys(id("password"), "correct horse battery"), chromedp.Click(id("sign-in")), chromedp.WaitVisible(id("not-connected")))
+	b.do("begin", chromedp.Navigate(base+"/connection"), chromedp.Click(id("auth-web-server")), chromedp.SendKeys(id("login-url"), url),
+		chromedp.SendKeys(id("client-id"), simorg.DefaultClientID), chromedp.SendKeys(id("client-secret"), simorg.DefaultClientSecret), chromedp.Click(id("test-and-save")))
+	b.do("allow it", chromedp.WaitVisible(chromedp.CSS(`button[value="allow"], button[name="allow"], #allow`)), chromedp.Click(chromedp.CSS(`button[value="allow"], button[name="allow"], #allow`)), chromedp.WaitVisible(id("connected-as")))
+	i.until("a cycle ended", `SELECT EXISTS (SELECT FROM admin.cycles WHERE ended_at IS NOT NULL)`)
+	if s := i.status(); s.Connection.State != "connected" {
+		t.Errorf("the connection is %q", s.Connection.State)
+	}
+}
+
+// grouped writes a number as the English pages do.
+func grouped(n int) string { return locale.For("en").Number(int64(n)) }

@@ -26,6 +26,7 @@ type Settings struct {
 	Rest          time.Duration `env:"TANDEM_REST" envDefault:"5m" does:"setting.rest" takes:"a duration such as 30s or 5m"`
 	AllowLocalOrg bool          `env:"TANDEM_ALLOW_LOCAL_ORG" envDefault:"false" does:"setting.allow_local_org" takes:"true or false"`
 	Workers       int           `env:"TANDEM_WORKERS" envDefault:"4" does:"setting.workers" takes:"a whole number from 1 to 64"`
+	PageRows      int           `env:"TANDEM_PAGE_ROWS" envDefault:"50000" does:"setting.page_rows" takes:"a whole number from 100 to 250000"`
 	LogLevel      slog.Level    `env:"TANDEM_LOG_LEVEL" envDefault:"info" does:"setting.log_level" takes:"debug, info, warn or error"`
 	LogFormat     string        `env:"TANDEM_LOG_FORMAT" envDefault:"text" does:"setting.log_format" takes:"text or json"`
 }
@@ -49,6 +50,8 @@ func ReadSettings() (Settings, error) {
 		return s, wrongSetting("Rest")
 	case s.Workers < 1 || s.Workers > 64:
 		return s, wrongSetting("Workers")
+	case s.PageRows < 100 || s.PageRows > 250_000:
+		return s, wrongSetting("PageRows")
 	case s.LogFormat != "text" && s.LogFormat != "json":
 		return s, wrongSetting("LogFormat")
 	case s.AdminEmail != "" && s.AdminPassword == "":

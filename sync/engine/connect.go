@@ -24,12 +24,9 @@ var errNotConnected = errors.New("no Salesforce connection is stored")
 
 // clientCache holds the API client of the stored connection, and makes a new one when the connection was saved anew.
 type clientCache struct {
-	mu      sync.Mutex
-	key     string
-	client  *salesforce.Client
-	calls   http.RoundTripper
-	noted   salesforce.Usage
-	notedAt time.Time
+	mu     sync.Mutex
+	key    string
+	client *salesforce.Client
 }
 
 // client gives the API client of the stored connection; errNotConnected if there is none.
@@ -53,7 +50,6 @@ func (e *Engine) client(ctx context.Context) (*salesforce.Client, error) {
 		ClientName:  clientName,
 		HTTP:        &http.Client{Transport: &countingTransport{salesforce.Transport()}},
 		Log:         e.Log,
-		OnUsage:     e.noteUsage,
 		AllowLocal:  e.AllowLocalOrg,
 	})
 	if err != nil {
@@ -63,21 +59,18 @@ func (e *Engine) client(ctx context.Context) (*salesforce.Client, error) {
 	return client, nil
 }
 
-// noteUsage passes what the org says of its API budget to the control plane, at most every two seconds.
-func (e *Engine) noteUsage(u salesforce.Usage) {
+// noteUsage passes what the org said last of its API budget to the control plane. Each piece of work ends with it.
+func (e *Engine) noteUsage(ctx context.Context) {
 	e.clients.mu.Lock()
-	due := time.Since(e.clients.notedAt) > 2*time.Second && u != e.clients.noted
-	if due {
-		e.clients.noted, e.clients.notedAt = u, time.Now()
-	}
+	client := e.clients.client
 	e.clients.mu.Unlock()
-	if !due {
+	if client == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	if err := e.Models.NoteUsage(ctx, u.Used, u.Limit); err != nil {
-		e.Log.Warn("the org's API usage could not be noted", "error", err)
+	if u, ok := client.Usage(); ok {
+		if err := e.Models.NoteUsage(ctx, u.Used, u.Limit); err != nil {
+			e.Log.Warn("the org's API usage could not be noted", "error", err)
+		}
 	}
 }
 

@@ -276,11 +276,7 @@ func (w *pageWorker) Work(ctx context.Context, job *river.Job[pageArgs]) error {
 	ctx, calls := counted(ctx)
 	p := &piece{Engine: e, run: run, calls: calls}
 	err = p.page(ctx, job.Args)
-	if n := calls.Load(); n > 0 {
-		if err := e.Models.AddCalls(context.WithoutCancel(ctx), run.ID, n); err != nil {
-			e.Log.Warn("a run's API calls could not be noted", "run", run.ID, "error", err)
-		}
-	}
+	e.account(ctx, run, calls.Load())
 	if err != nil {
 		return e.afterPiece(ctx, err, job.JobRow, run)
 	}

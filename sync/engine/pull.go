@@ -66,11 +66,7 @@ func (w *pullWorker) Work(ctx context.Context, job *river.Job[pullArgs]) error {
 	ctx, calls := counted(ctx)
 	p := &piece{Engine: e, run: run, calls: calls, args: job.Args}
 	o, err := p.work(ctx)
-	if n := calls.Load(); n > 0 {
-		if err := e.Models.AddCalls(context.WithoutCancel(ctx), run.ID, n); err != nil {
-			e.Log.Warn("a run's API calls could not be noted", "run", run.ID, "error", err)
-		}
-	}
+	e.account(ctx, run, calls.Load())
 	if err != nil {
 		return e.afterPiece(ctx, err, job.JobRow, run)
 	}
@@ -79,6 +75,18 @@ func (w *pullWorker) Work(ctx context.Context, job *river.Job[pullArgs]) error {
 		return nil
 	}
 	return river.JobSnooze(o.after)
+}
+
+// account notes what a piece cost, also when it failed.
+func (e *Engine) account(ctx context.Context, run models.Run, calls int64) {
+	if calls == 0 {
+		return
+	}
+	ctx = context.WithoutCancel(ctx)
+	if err := e.Models.AddCalls(ctx, run.ID, calls); err != nil {
+		e.Log.Warn("a run's API calls could not be noted", "run", run.ID, "error", err)
+	}
+	e.noteUsage(ctx)
 }
 
 // mayWork tells whether a run may go on now: errRunOver if it ended or was canceled, a wait if something holds it up.

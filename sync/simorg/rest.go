@@ -461,7 +461,7 @@ func (c *call) limits() error {
 // subCall runs a sub-request of a composite within this one and gives its reply.
 func (c *call) subCall(method, target string, body json.RawMessage, headers map[string]string) (status int, header http.Header, reply json.RawMessage) {
 	rec := &recorder{header: http.Header{}}
-	u, err := url.Parse(strings.ReplaceAll(target, " ", "+"))
+	u, err := url.Parse("/" + strings.TrimLeft(strings.ReplaceAll(target, " ", "+"), "/"))
 	if err != nil {
 		return http.StatusBadRequest, nil, fail(http.StatusBadRequest, "INVALID_INPUT", "the URL of the sub-request is malformed").json()
 	}
@@ -475,7 +475,10 @@ func (c *call) subCall(method, target string, body json.RawMessage, headers map[
 	if len(path) == 0 || !strings.HasPrefix(lower(path[0]), "v") {
 		return http.StatusNotFound, nil, errNoResource.json()
 	}
-	r, _ := http.NewRequestWithContext(context.WithoutCancel(c.r.Context()), strings.ToUpper(method), "http://"+c.r.Host+u.RequestURI(), bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(context.WithoutCancel(c.r.Context()), strings.ToUpper(method), "http://"+c.r.Host+u.RequestURI(), bytes.NewReader(body))
+	if err != nil {
+		return http.StatusBadRequest, nil, fail(http.StatusBadRequest, "INVALID_INPUT", "the method or URL of the sub-request is malformed").json()
+	}
 	for _, h := range []string{"Sforce-Call-Options", "Sforce-Auto-Assign", "Sforce-Duplicate-Rule-Header", "Sforce-Query-Options"} {
 		if v := c.r.Header.Get(h); v != "" {
 			r.Header.Set(h, v)

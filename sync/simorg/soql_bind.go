@@ -133,6 +133,9 @@ func (b *binder) term(x *object, t *term, alias string) (*column, *soqlError) {
 	if t.fn == "" {
 		return b.path(x, t, alias)
 	}
+	if t.arg == nil {
+		return nil, malformed(t.at, "unexpected token: '%s'", t.fn)
+	}
 	c, err := b.term(x, t.arg, alias)
 	if err != nil {
 		return nil, err

@@ -139,6 +139,8 @@ func (l *Locale) Ago(t, now time.Time) string {
 func (l *Locale) Duration(d time.Duration) string {
 	s := int64(d.Round(time.Second) / time.Second)
 	switch {
+	case s == 0:
+		return l.T("time.moment")
 	case s < 60:
 		return fmt.Sprintf("%d\u00a0s", s)
 	case s < 3600:
@@ -173,8 +175,16 @@ func (l *Locale) Error(err error) string {
 	return l.T(e.Message, pairs(e.Params)...)
 }
 
-// Check writes one line of a connection's check.
-func (l *Locale) Check(c models.Check) string { return l.T(c.Key, pairs(c.Params)...) }
+// Check writes one line of a connection's check; a whole number in it is written as the language does.
+func (l *Locale) Check(c models.Check) string {
+	params := pairs(c.Params)
+	for i := 1; i < len(params); i += 2 {
+		if n, err := strconv.ParseInt(params[i], 10, 64); err == nil {
+			params[i] = l.Number(n)
+		}
+	}
+	return l.T(c.Key, params...)
+}
 
 func pairs(m map[string]string) []string {
 	out := make([]string, 0, 2*len(m))
