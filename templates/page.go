@@ -109,8 +109,6 @@ func runChip(l *locale.Locale, r models.Run, now time.Time) chip {
 	return chip{"grey", "●", l.T("run.state." + string(r.State))}
 }
 
-func in(r models.Run) int64 { return r.New + r.Changed + r.Deleted }
-
 func took(l *locale.Locale, r models.Run, now time.Time) string {
 	switch {
 	case r.StartedAt == nil:

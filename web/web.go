@@ -221,7 +221,16 @@ func metrics() http.Handler {
 
 // limit bounds how often one address may do something in a minute.
 func (s *Server) limit(perMinute int) func(http.Handler) http.Handler {
-	return httprate.Limit(perMinute, time.Minute, httprate.WithKeyFuncs(httprate.KeyByRealIP, httprate.KeyByEndpoint), httprate.WithLimitHandler(func(w http.ResponseWriter, r *http.Request) {
+	return httprate.LimitBy(perMinute, time.Minute, byAddress, httprate.WithLimitHandler(func(w http.ResponseWriter, r *http.Request) {
 		s.problem(w, r, &models.Error{Code: models.CodeUnavailable, Message: "error.too_many"})
 	}))
+}
+
+// byAddress tells who asks by the address that the connection comes from. What a header says of it anybody can write.
+func byAddress(r *http.Request) (string, error) {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	return r.URL.Path + " " + host, nil
 }

@@ -78,8 +78,7 @@ func demo(p *Program, ctx context.Context, args []string) error {
 		fmt.Fprintln(p.Out, say("demo.ready", "url", url, "email", s.AdminEmail, "password", s.AdminPassword, "org", org))
 	}})
 	stop(nil)
-	<-orgEnded
-	return err
+	return errors.Join(err, <-orgEnded)
 }
 
 // demoListener listens where the org listened the last time, if that is free, so that what the browser has open still works.

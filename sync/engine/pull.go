@@ -92,17 +92,20 @@ func (e *Engine) account(ctx context.Context, run models.Run, calls int64) {
 // mayWork tells whether a run may go on now: errRunOver if it ended or was canceled, a wait if something holds it up.
 func (e *Engine) mayWork(ctx context.Context, id int64) (models.Run, time.Duration, error) {
 	run, err := e.Models.Run(ctx, id)
-	if errors.Is(err, models.ErrNotFound) || err == nil && !run.Active() {
+	if errors.Is(err, models.ErrNotFound) {
 		return run, 0, errRunOver
 	}
 	if err != nil {
 		return run, 0, err
 	}
+	if !run.Active() {
+		return run, 0, errRunOver
+	}
 	connection, err := e.Models.Connection(ctx)
 	if err != nil && !errors.Is(err, models.ErrNotFound) {
 		return run, 0, err
 	}
-	if err != nil || connection.State != models.StateConnected {
+	if connection.State != models.StateConnected {
 		return run, 10 * time.Second, nil
 	}
 	held, err := e.Models.RunHeld(ctx, run)

@@ -391,7 +391,7 @@ func (c *Client) send(parent context.Context, r request, token Token) (*reply, e
 		c.calls.Add(1)
 	}
 	patience := time.AfterFunc(r.within, func() { cancel(errSilent) })
-	res, err := c.http.Do(req)
+	res, err := c.http.Do(req) //nolint:bodyclose // whoever gets the reply closes it
 	patience.Stop()
 	where := sanitise(req.URL)
 	if err != nil {

@@ -385,7 +385,7 @@ func parseRetryAfter(h http.Header, now time.Time) time.Duration {
 		return 0
 	}
 	if n, err := strconv.Atoi(v); err == nil {
-		return max(0, min(time.Duration(n), 24*60*60)*time.Second)
+		return time.Duration(max(0, min(n, 24*60*60))) * time.Second
 	}
 	at, err := http.ParseTime(v)
 	if err != nil {

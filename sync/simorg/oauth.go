@@ -47,7 +47,6 @@ type auth struct {
 	keys      []*rsa.PublicKey
 	runAs     string // of the client credentials flow; empty: not enabled
 	redirects []string
-	pkce      bool // demanded
 }
 
 // codeLife is how long an authorization code can be exchanged.

@@ -56,7 +56,6 @@ type Org struct {
 	n      sizes
 	seed   uint64
 	epoch  int64 // seconds
-	host   string
 
 	mu       sync.RWMutex // the schema, the tables and what is committed
 	objects  []*object

@@ -76,8 +76,6 @@ func (tx *Tx) assignments(x *object, body map[string]any, except []string) (assi
 	return cells, nil
 }
 
-var errNotFound = fail(http.StatusNotFound, "NOT_FOUND", "The requested resource does not exist")
-
 func noKey(s string) *problem {
 	return fail(http.StatusNotFound, "NOT_FOUND", "Provided external ID field does not exist or is not accessible: "+s)
 }

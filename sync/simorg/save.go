@@ -157,7 +157,7 @@ func convert(f *field, v any) (value, *rowError) {
 		}
 		return value{}, bad()
 	case "int", "double", "currency", "percent":
-		s := ""
+		var s string
 		switch x := v.(type) {
 		case json.Number:
 			s = x.String()

@@ -266,18 +266,16 @@ func ref(name, relationship string, to ...string) *field {
 
 func typed(name, kind string) *field { return &field{FieldSpec: FieldSpec{Name: name, Type: kind}} }
 
-func (f *field) label(s string) *field   { f.Label = s; return f }
-func (f *field) req() *field             { f.Required = true; return f }
-func (f *field) notNull() *field         { f.NotNull = true; return f }
-func (f *field) ro() *field              { f.ReadOnly = true; return f }
-func (f *field) createOnly() *field      { f.CreateOnly = true; return f }
-func (f *field) restricted() *field      { f.Restricted = true; return f }
-func (f *field) def(v any) *field        { f.Default = v; return f }
-func (f *field) part(of string) *field   { f.Compound = of; return f }
-func (f *field) child(s string) *field   { f.ChildRelationship = s; return f }
-func (f *field) cascade() *field         { f.OnDelete = "cascade"; return f }
-func (f *field) restrict() *field        { f.OnDelete = "restrict"; return f }
-func (f *field) formula(s string) *field { f.Formula = s; return f }
+func (f *field) label(s string) *field { f.Label = s; return f }
+func (f *field) req() *field           { f.Required = true; return f }
+func (f *field) notNull() *field       { f.NotNull = true; return f }
+func (f *field) ro() *field            { f.ReadOnly = true; return f }
+func (f *field) createOnly() *field    { f.CreateOnly = true; return f }
+func (f *field) restricted() *field    { f.Restricted = true; return f }
+func (f *field) def(v any) *field      { f.Default = v; return f }
+func (f *field) part(of string) *field { f.Compound = of; return f }
+func (f *field) child(s string) *field { f.ChildRelationship = s; return f }
+func (f *field) cascade() *field       { f.OnDelete = "cascade"; return f }
 
 // external makes the field an external id: unique, and good for upsert.
 func (f *field) external() *field {

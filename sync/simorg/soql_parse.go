@@ -86,7 +86,6 @@ type soql struct {
 	orderBy []ordering
 	limit   int // -1: none
 	offset  int
-	allRows bool
 }
 
 type parser struct {

@@ -37,7 +37,6 @@ type Tx struct {
 	order   []rowKey
 	index   index
 	done    bool
-	depth   int // of rules that save
 }
 
 // ErrDone is what a transaction's methods give after Commit or Rollback.
