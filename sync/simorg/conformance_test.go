@@ -11,7 +11,7 @@ import (
 
 // A client that was written for the real Salesforce works with the simulated one. It needs node, and jsforce in node_modules of the
 // conformance folder or of JSFORCE_DIR.
-func TestJSForce(t *testing.T) {
+func TestConformance(t *testing.T) {
 	t.Parallel()
 	node, err := exec.LookPath("node")
 	if err != nil {

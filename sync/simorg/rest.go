@@ -233,7 +233,8 @@ func (o *Org) serveData(w http.ResponseWriter, r *http.Request, path []string) {
 	c.version, c.path = number+".0", path[1:]
 	if c.session = o.auth.session(o, r); c.session == nil {
 		w.Header().Set("WWW-Authenticate", "Token")
-		if h := r.Header.Get("Authorization"); h != "" && !strings.HasPrefix(lower(h), "bearer ") && !strings.HasPrefix(lower(h), "oauth ") {
+		scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		if scheme != "" && !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "OAuth") {
 			c.refuse(fail(http.StatusUnauthorized, "INVALID_AUTH_HEADER", "INVALID_HEADER_TYPE"))
 			return
 		}
