@@ -130,6 +130,8 @@ func (db *DB) setObjects(ctx context.Context, names []string, actor, action, col
 // NoteObjectVisible takes over what the org calls the object; an empty label leaves what is known.
 func (db *DB) NoteObjectVisible(ctx context.Context, name, label, labelPlural string) error {
 	set := map[string]any{"hidden": false}
+	// What was wrong with it was that it could not be seen.
+	set["error_code"], set["error"], set["error_at"] = gorm.Expr("CASE WHEN hidden THEN '' ELSE error_code END"), gorm.Expr("CASE WHEN hidden THEN '' ELSE error END"), gorm.Expr("CASE WHEN hidden THEN NULL ELSE error_at END")
 	if label != "" && labelPlural != "" {
 		set["label"], set["label_plural"] = label, labelPlural
 	}
@@ -146,6 +148,12 @@ func (db *DB) NoteObjectHidden(ctx context.Context, name, code, message string) 
 // run under way beside the cycle.
 func (db *DB) ObjectsDue(ctx context.Context) ([]string, error) {
 	var names []string
-	return names, db.gorm.WithContext(ctx).Raw(`SELECT name FROM admin.objects o WHERE enabled AND NOT paused
+	return names, db.gorm.WithContext(ctx).Raw(`SELECT name FROM admin.objects o WHERE enabled AND NOT paused AND NOT hidden
 		AND NOT EXISTS (SELECT FROM admin.runs r WHERE r.object = o.name AND r.ended_at IS NULL) ORDER BY position, name`).Scan(&names).Error
+}
+
+// HiddenObjects lists the objects that are switched on and that the credentials could not see at the last look.
+func (db *DB) HiddenObjects(ctx context.Context) ([]string, error) {
+	var names []string
+	return names, db.gorm.WithContext(ctx).Raw(`SELECT name FROM admin.objects WHERE enabled AND hidden ORDER BY position, name`).Scan(&names).Error
 }

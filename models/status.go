@@ -116,6 +116,8 @@ func StatusOf(o Object, run *Run, refused, conflicts int64) ObjectState {
 	switch {
 	case o.Paused:
 		return ObjectPaused
+	case o.Hidden:
+		return ObjectAttention
 	case run != nil && run.State == RunRunning && run.Error != "":
 		return ObjectAttention
 	case run != nil && run.State == RunRunning:
