@@ -285,6 +285,8 @@ func (c *call) patchJob(j *job) error {
 		j.state, j.done = jobAborted, c.o.now()
 	case q.State == jobUploaded && j.state == jobOpen && j.upload != nil:
 		j.state, j.started = jobUploaded, c.o.now()
+		// The work is done even if nobody asks how it goes.
+		time.AfterFunc(c.o.config.BulkDelay, func() { c.o.advance(j) })
 	case q.State == jobUploaded && j.state == jobOpen:
 		s.mu.Unlock()
 		return fail(http.StatusBadRequest, "INVALIDJOBSTATE", "no data has been uploaded to the job")
@@ -395,19 +397,24 @@ func (c *call) createBulkQuery() error {
 // A page of results has so many rows unless maxRecords says less.
 const bulkPage = 250_000
 
-// locators are opaque to clients; here they are the number of the first row, in base 64.
-func locator(at int) string { return base64.RawStdEncoding.EncodeToString([]byte(strconv.Itoa(at))) }
+// locator makes what is opaque to clients: the number of the first row, and how many rows the page has where maxRecords does not
+// say, in base 64.
+func locator(at, rows int) string {
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d+%d", at, rows))
+}
 
-func (j *job) locate(s string) (int, bool) {
+func (j *job) locate(s string) (at, rows int, ok bool) {
 	if s == "" {
-		return 0, true
+		return 0, bulkPage, true
 	}
-	b, err := base64.RawStdEncoding.DecodeString(s)
+	b, err := base64.RawURLEncoding.DecodeString(s)
 	if err != nil {
-		return 0, false
+		return 0, 0, false
 	}
-	n, err := strconv.Atoi(string(b))
-	return n, err == nil && n >= 0 && n <= j.result.total
+	if n, err := fmt.Sscanf(string(b), "%d+%d", &at, &rows); n != 2 || err != nil {
+		return 0, 0, false
+	}
+	return at, rows, at >= 0 && at <= j.result.total && rows > 0
 }
 
 func (j *job) readable() error {
@@ -424,11 +431,10 @@ func (c *call) bulkResults(j *job) error {
 		return err
 	}
 	q := c.r.URL.Query()
-	from, ok := j.locate(q.Get("locator"))
+	from, most, ok := j.locate(q.Get("locator"))
 	if !ok {
 		return fail(http.StatusBadRequest, "INVALID_QUERY_LOCATOR", "invalid query locator")
 	}
-	most := bulkPage
 	if s := q.Get("maxRecords"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 {
@@ -439,7 +445,7 @@ func (c *call) bulkResults(j *job) error {
 	to := min(from+most, j.result.total)
 	next := "null"
 	if to < j.result.total {
-		next = locator(to)
+		next = locator(to, most)
 	}
 	h := c.w.Header()
 	h.Set("Content-Type", "text/csv; charset=UTF-8")
@@ -529,7 +535,7 @@ func (c *call) resultPages(j *job) error {
 	if err := j.readable(); err != nil {
 		return err
 	}
-	at, ok := j.locate(c.r.URL.Query().Get("locator"))
+	at, _, ok := j.locate(c.r.URL.Query().Get("locator"))
 	if !ok {
 		return fail(http.StatusBadRequest, "INVALID_QUERY_LOCATOR", "invalid query locator")
 	}
@@ -538,12 +544,12 @@ func (c *call) resultPages(j *job) error {
 	root := c.url("jobs/query", j.id())
 	pages := []map[string]string{}
 	for k := 0; k < 5 && (at < j.result.total || at == 0 && k == 0); k++ {
-		pages = append(pages, map[string]string{"resultUrl": fmt.Sprintf("%s/results?maxRecords=%d&locator=%s", root, each, locator(at))})
+		pages = append(pages, map[string]string{"resultUrl": root + "/results?locator=" + locator(at, each)})
 		at += each
 	}
 	m := map[string]any{"resultPages": pages, "done": at >= j.result.total}
 	if at < j.result.total {
-		m["nextRecordsUrl"] = root + "/resultPages?locator=" + locator(at)
+		m["nextRecordsUrl"] = root + "/resultPages?locator=" + locator(at, each)
 	}
 	return c.sendJSON(http.StatusOK, m)
 }

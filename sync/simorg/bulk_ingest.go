@@ -116,10 +116,11 @@ func (o *Org) ingest(j *job) {
 		failed("InvalidBatch : The 'header row' is missing or malformed")
 		return
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.mu.RLock()
 	x := o.byName[lower(j.object)]
-	if bad := badColumn(o, x, j, u.header); bad != "" {
+	bad := badColumn(x, j, u.header)
+	o.mu.RUnlock()
+	if bad != "" {
 		failed("InvalidBatch : Field name not found : " + bad)
 		return
 	}
@@ -165,7 +166,7 @@ func shuffle(rows []ingested, seed uint64) {
 }
 
 // badColumn gives the first column that the object does not have.
-func badColumn(o *Org, x *object, j *job, header []string) string {
+func badColumn(x *object, j *job, header []string) string {
 	for _, h := range header {
 		if strings.Contains(h, ".") {
 			relationship, _, _ := strings.Cut(h[strings.LastIndexByte(h, ':')+1:], ".")
@@ -187,6 +188,8 @@ func badColumn(o *Org, x *object, j *job, header []string) string {
 // ingestChunk saves up to 10,000 rows in one transaction; rows that are refused leave the others alone.
 func (o *Org) ingestChunk(j *job, x *object, chunk [][]string) error {
 	u := j.upload
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	return o.do(j.user, func(tx *Tx) error {
 		for _, cells := range chunk {
 			n := ingested{cells: cells}

@@ -49,6 +49,9 @@ func (o *Org) openJournal(path string) error {
 		return fmt.Errorf("simorg: the state file: %w", err)
 	}
 	good, err := o.replay(f)
+	if err == nil && good > compactAbove {
+		f, good, err = o.compact(f, path)
+	}
 	if err == nil {
 		// A line that a crash cut short is written over.
 		if err = f.Truncate(good); err == nil {
@@ -59,17 +62,75 @@ func (o *Org) openJournal(path string) error {
 		_ = f.Close()
 		return fmt.Errorf("simorg: the state file %s: %w", path, err)
 	}
+	o.journal = newJournal(f)
+	if good == 0 {
+		if err := o.journal.enc.Encode(o.head()); err != nil {
+			return err
+		}
+		return o.journal.flush()
+	}
+	return nil
+}
+
+func newJournal(f *os.File) *journal {
 	j := &journal{file: f, w: bufio.NewWriterSize(f, 64<<10)}
 	j.enc = json.NewEncoder(j.w)
 	j.enc.SetEscapeHTML(false)
-	o.journal = j
-	if good == 0 {
-		if err := j.enc.Encode(o.head()); err != nil {
-			return err
-		}
-		return j.flush()
+	return j
+}
+
+// A journal that has grown beyond this many bytes is written anew at the start, one line a row.
+const compactAbove = 1 << 20
+
+// compact replaces the journal by a shorter one that says the same, and gives it open with its length.
+func (o *Org) compact(old *os.File, path string) (*os.File, int64, error) {
+	f, err := os.OpenFile(path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return old, 0, err
 	}
-	return nil
+	j := newJournal(f)
+	err = j.enc.Encode(o.head())
+	v := o.view()
+	for _, x := range o.objects {
+		t := o.tables[x.name]
+		write := func(i uint32, n *version) {
+			if n != nil && err == nil {
+				err = j.save(v, rowKey{t, i}, row{t: t, i: i}, i < t.base, n)
+				v.reset()
+			}
+		}
+		for _, i := range t.touchedOrder() {
+			write(i, t.touched[i])
+		}
+		for k, n := range t.created {
+			write(t.base+uint32(k), n)
+		}
+	}
+	if len(o.auth.refreshes) > 0 && err == nil {
+		err = j.enc.Encode(o.tokens())
+	}
+	if err == nil {
+		err = j.flush()
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = f.Close()
+		return old, 0, err
+	}
+	_ = old.Close()
+	n, err := f.Seek(0, io.SeekEnd)
+	return f, n, err
+}
+
+// tokens is the line of the refresh tokens that live.
+func (o *Org) tokens() journalLine {
+	tokens := map[string]string{}
+	for t, g := range o.auth.refreshes {
+		tokens[t] = g.user + " " + g.scope
+	}
+	return journalLine{Tokens: tokens}
 }
 
 var errOtherOrg = errors.New("it is of an org with another seed or other sizes; start with those, or delete the file")
@@ -189,10 +250,6 @@ func (j *journal) save(v *view, k rowKey, old row, was bool, n *version) error {
 
 // journalTokens writes down the refresh tokens; the caller holds the lock of auth.
 func (o *Org) journalTokens() {
-	tokens := map[string]string{}
-	for t, g := range o.auth.refreshes {
-		tokens[t] = g.user + " " + g.scope
-	}
 	j := o.journal
 	if j == nil {
 		return
@@ -200,7 +257,7 @@ func (o *Org) journalTokens() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.file != nil {
-		_ = j.enc.Encode(journalLine{Tokens: tokens})
+		_ = j.enc.Encode(o.tokens())
 		_ = j.w.Flush()
 	}
 }

@@ -18,11 +18,11 @@ func fixed(cells ...any) gen {
 			values[i] = c
 		}
 	}
-	return func(_ *view, _ *field, i uint32) value {
+	return func(_ *view, f *field, i uint32) value {
 		if int(i) < len(values) {
 			return values[i]
 		}
-		return value{}
+		return f.fill
 	}
 }
 

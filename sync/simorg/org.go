@@ -390,10 +390,13 @@ func (o *Org) metadataChanged(x *object) {
 		now = x.changed.Add(time.Second)
 	}
 	x.changed = now
-	x.describe = nil
+	// Other objects' describes name this one among their children.
+	for _, other := range o.objects {
+		other.describe = nil
+	}
 }
 
-// RemovePicklistValue and AddPicklistValue change the choices of a picklist; rows keep what they have.
+// AddPicklistValue adds a choice to a picklist.
 func (o *Org) AddPicklistValue(object, name, choice string) {
 	o.setField(object, name, func(f *field) { f.Picklist = append(slices.Clone(f.Picklist), choice) })
 }

@@ -2,6 +2,7 @@ package simorg_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
 
 	"github.com/tandem-sync/tandem/sync/simorg"
 )
@@ -361,5 +363,105 @@ func TestReferencesHold(t *testing.T) {
 			}
 			return nil
 		})
+	}
+}
+
+// The made-up rows keep the org's own rules: lengths, digits, choices, and what must be there.
+func TestComputedRowsAreValid(t *testing.T) {
+	t.Parallel()
+	c := start(t, simorg.Config{Seed: 8, Leads: 6000, Contacts: 3000, WideLeads: 70})
+	for _, name := range objects {
+		type field struct {
+			name, kind               string
+			length, precision, scale int
+			nillable                 bool
+			choices                  map[string]bool
+		}
+		var fields []field
+		for _, f := range c.want(200, "GET", "/sobjects/"+name+"/describe", nil).(object)["fields"].([]any) {
+			f := f.(object)
+			x := field{name: f["name"].(string), kind: f["type"].(string), length: number(t, f["length"]), precision: number(t, f["precision"]), scale: number(t, f["scale"]), nillable: f["nillable"] == true}
+			if f["restrictedPicklist"] == true {
+				x.choices = map[string]bool{}
+				for _, p := range f["picklistValues"].([]any) {
+					x.choices[p.(object)["value"].(string)] = true
+				}
+			}
+			fields = append(fields, x)
+		}
+		filled := map[string]int{}
+		n := 0
+		_ = c.org.Each(name, true, func(row map[string]any) error {
+			n++
+			for _, f := range fields {
+				v := row[f.name]
+				if v == nil {
+					if !f.nillable && f.kind != "address" {
+						t.Fatalf("%s.%s of %s is null", name, f.name, row["Id"])
+					}
+					continue
+				}
+				filled[f.name]++
+				switch s := fmt.Sprint(v); {
+				case f.length > 0 && len(utf16.Encode([]rune(s))) > f.length:
+					t.Fatalf("%s.%s of %s has %d characters, want at most %d: %q", name, f.name, row["Id"], len([]rune(s)), f.length, s)
+				case s == "":
+					t.Fatalf("%s.%s of %s is empty text and not null", name, f.name, row["Id"])
+				case f.precision > 0:
+					whole, fraction, _ := strings.Cut(strings.TrimPrefix(s, "-"), ".")
+					if len(fraction) > f.scale || len(whole) > f.precision-f.scale && whole != "0" {
+						t.Fatalf("%s.%s of %s is %s, which has more than %d,%d digits", name, f.name, row["Id"], s, f.precision, f.scale)
+					}
+				case f.choices != nil && !f.choices[s]:
+					t.Fatalf("%s.%s of %s is %q, which is no choice", name, f.name, row["Id"], s)
+				}
+			}
+			return nil
+		})
+		t.Logf("%s: %d rows", name, n)
+	}
+}
+
+// People at work and programs that read do not get in each other's way.
+func TestLife(t *testing.T) {
+	t.Parallel()
+	c := start(t, simorg.Config{Seed: 8, Leads: 300, Contacts: 200, BulkDelay: time.Nanosecond})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { c.org.Life(ctx, 200_000); close(done) }()
+	for range 10 {
+		c.bulk("queryAll", "SELECT Id, Name, Owner.Name, SystemModstamp FROM Lead", 100)
+		c.query("SELECT Id, Name, (SELECT Id FROM Tasks) FROM Contact ORDER BY SystemModstamp DESC")
+		c.want(200, "GET", "/sobjects/Lead/describe", nil)
+	}
+	stop()
+	<-done
+	changed := c.queryAll("SELECT Id FROM Lead WHERE SystemModstamp > 2026-10-02T00:00:00Z")
+	if len(changed) == 0 {
+		t.Error("nobody worked")
+	}
+	for _, name := range objects {
+		live := 0
+		_ = c.org.Each(name, true, func(f map[string]any) error {
+			if f["IsDeleted"] != true {
+				live++
+			}
+			return nil
+		})
+		if n := c.org.Count(name); n != live {
+			t.Errorf("Count of %s says %d, there are %d", name, n, live)
+		}
+	}
+	// The roll-ups of campaigns still count what is there.
+	for _, r := range c.query("SELECT Id, NumberOfLeads, NumberOfContacts, NumberOfResponses, NumberOfOpportunities FROM Campaign") {
+		id := r["Id"].(string)
+		for field, soql := range map[string]string{
+			"NumberOfLeads": "SELECT COUNT() FROM CampaignMember WHERE LeadId != null AND CampaignId = '", "NumberOfResponses": "SELECT COUNT() FROM CampaignMember WHERE HasResponded = true AND CampaignId = '",
+			"NumberOfOpportunities": "SELECT COUNT() FROM Opportunity WHERE CampaignId = '",
+		} {
+			if got, want := number(t, r[field]), c.count(soql+id+"'"); got != want {
+				t.Errorf("%s of %s is %d, want %d", field, id, got, want)
+			}
+		}
 	}
 }

@@ -121,7 +121,8 @@ func (o *Org) showRecord(w http.ResponseWriter, r *http.Request, object, id stri
 				s := strings.ReplaceAll(r.Form.Get(n), "\r\n", "\n")
 				given[n] = s
 				fields[n] = s
-				if f := o.byName[lower(object)].byName[lower(n)]; f.Type == "boolean" {
+				if n == "IsActive" {
+					// A box that is not ticked is not sent.
 					fields[n] = s != ""
 				}
 			}

@@ -206,9 +206,28 @@ func versionLabel(v int) string {
 	return fmt.Sprintf("%s '%02d", []string{"Summer", "Winter", "Spring"}[k%3], 23+(k+2)/3)
 }
 
+// headMax is how long the URI and the headers may be together, in bytes.
+const headMax = 16_384
+
+func headSize(r *http.Request) int {
+	n := len(r.RequestURI)
+	for k, values := range r.Header {
+		for _, v := range values {
+			n += len(k) + len(v) + 4
+		}
+	}
+	return n
+}
+
 // serveData answers /services/data and what is under it (https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_versions.htm).
 func (o *Org) serveData(w http.ResponseWriter, r *http.Request, path []string) {
 	c := &call{o: o, w: w, r: r}
+	if size := headSize(r); size > headMax {
+		w.Header().Set("Content-Type", "text/html; charset=UTF-8")
+		w.WriteHeader(http.StatusRequestURITooLong)
+		_, _ = fmt.Fprintf(w, "<html><head><title>414 URI Too Long</title></head><body>The URI and the headers have %d bytes together, of %d.</body></html>", size, headMax)
+		return
+	}
 	if len(path) == 0 {
 		b := []byte{'['}
 		for v := versionFirst; v <= versionLast; v++ {

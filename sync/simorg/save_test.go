@@ -408,8 +408,8 @@ func TestStateFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for k := range 30 {
-		if _, err := o.Create("Lead", object{"LastName": fmt.Sprint("L", k), "Company": "C\r\n\"x\"", "AnnualRevenue": 12345678, "External_Key__c": fmt.Sprint("x", k), "Last_Contacted__c": "2026-01-01T00:00:00Z"}); err != nil {
+	for k := range 3000 {
+		if _, err := o.Create("Lead", object{"Description": strings.Repeat("long ", 100), "LastName": fmt.Sprint("L", k), "Company": "C\r\n\"x\"", "AnnualRevenue": 12345678, "External_Key__c": fmt.Sprint("x", k), "Last_Contacted__c": "2026-01-01T00:00:00Z"}); err != nil {
 			t.Fatal(err)
 		}
 	}
