@@ -35,13 +35,17 @@
   function fresh() { showSwitch(); localTimes(); }
   document.addEventListener("DOMContentLoaded", fresh);
   document.addEventListener("htmx:afterSwap", fresh);
-  // A page that is being worked on is not exchanged under the hand: an open question, a field with the focus.
+  // A page that is being worked on is not exchanged under the hand: a press under way, an open question, a field with the focus.
+  var touched = 0;
+  ["pointerdown", "keydown"].forEach(function (name) {
+    document.addEventListener(name, function () { touched = Date.now(); }, true);
+  });
   document.addEventListener("htmx:beforeSwap", function (e) {
     var live = document.getElementById("live");
     if (!live || e.detail.target !== live) return;
     // A session that ended answers with another page: go there.
     if (e.detail.xhr.responseURL && new URL(e.detail.xhr.responseURL).pathname !== location.pathname) { location.reload(); return; }
-    if (live.querySelector("details[open]") || live.querySelector("main :is(input, select, textarea):focus")) e.detail.shouldSwap = false;
+    if (Date.now() - touched < 1500 || live.querySelector("details[open]") || live.querySelector("main :is(input, select, textarea):focus")) e.detail.shouldSwap = false;
   });
   // The focus stays where it was, on the same control of the new page.
   var focused = null;

@@ -1,0 +1,484 @@
+package web_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/tandem-sync/tandem/models"
+	"github.com/tandem-sync/tandem/models/localpg/pgtest"
+	"github.com/tandem-sync/tandem/sync/mirror"
+	"github.com/tandem-sync/tandem/web"
+)
+
+// site is the real router over a real database. Salesforce is played by the funcs that main would lend.
+type site struct {
+	t      *testing.T
+	models *models.DB
+	pool   *pgxpool.Pool
+	server *httptest.Server
+	refuse error // what the connection test answers
+}
+
+const secret = "the-consumer-secret"
+
+func migrate(ctx context.Context, pool *pgxpool.Pool) error {
+	if err := models.Migrate(ctx, pool); err != nil {
+		return err
+	}
+	return mirror.Migrate(ctx, pool)
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	s := &site{t: t, pool: pgtest.Pool(t, migrate)}
+	keys, err := models.LoadKey(filepath.Join(t.TempDir(), "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.models, err = models.Open(s.pool, keys); err != nil {
+		t.Fatal(err)
+	}
+	app, err := web.New(web.Config{
+		Models: s.models, Pool: s.pool, PublicURL: "http://tandem.test",
+		TestConnection: func(_ context.Context, c models.Connection) (models.Connection, error) {
+			c.OrgID, c.OrgName, c.UserName = "00D1", "Acme", "sync@acme.example"
+			c.Report.Visible = []string{"Lead", "Contact", "Account"}
+			c.Report.Add("check.signed_in", models.CheckOK, "name", "Sync", "user", c.UserName)
+			return c, s.refuse
+		},
+		AuthorizeURL: func(c models.Connection, redirect, state, _ string) (string, error) {
+			return c.LoginURL + "/authorize?" + url.Values{"redirect_uri": {redirect}, "state": {state}}.Encode(), nil
+		},
+		Exchange: func(_ context.Context, c models.Connection, _, code, verifier string) (models.Connection, error) {
+			if code != "good" || verifier == "" {
+				return c, &models.Error{Code: models.CodeRefused, Message: "connection.refused", Params: map[string]string{"code": "invalid_grant", "message": "expired authorization code"}}
+			}
+			c.OrgID, c.OrgName, c.UserName = "00D1", "Acme", "sync@acme.example"
+			return c, nil
+		},
+		CheckLoginURL: func(raw string) (string, error) {
+			if !strings.HasPrefix(raw, "https://") || !strings.Contains(raw, "salesforce.com") {
+				return "", errors.New("that is not an address of Salesforce's")
+			}
+			return raw, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.server = httptest.NewServer(app.Handler())
+	t.Cleanup(s.server.Close)
+	return s
+}
+
+// person is a browser of somebody.
+type person struct {
+	*site
+	client *http.Client
+}
+
+func (s *site) visitor() *person {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return &person{s, &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+}
+
+// signedIn gives the browser of somebody with the role.
+func (s *site) signedIn(role models.Role) *person {
+	s.t.Helper()
+	email := string(role) + "@example.com"
+	if _, err := s.models.AddUser(s.t.Context(), email, role, "long enough"); err != nil {
+		s.t.Fatal(err)
+	}
+	p := s.visitor()
+	if status, _, to := p.post("/sign-in", url.Values{"email": {email}, "password": {"long enough"}}); status != http.StatusSeeOther || to != "/" {
+		s.t.Fatalf("sign-in answered %d to %q", status, to)
+	}
+	return p
+}
+
+func (p *person) do(r *http.Request) (status int, body, location string) {
+	p.t.Helper()
+	resp, err := p.client.Do(r)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return resp.StatusCode, string(text), resp.Header.Get("Location")
+}
+
+func (p *person) get(path string, header ...string) (int, string, string) {
+	p.t.Helper()
+	r, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, p.server.URL+path, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	return p.do(r)
+}
+
+func (p *person) post(path string, form url.Values, header ...string) (int, string, string) {
+	p.t.Helper()
+	r, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, p.server.URL+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	return p.do(r)
+}
+
+func (s *site) connect() {
+	s.t.Helper()
+	ctx := s.t.Context()
+	c := models.Connection{LoginURL: "https://acme.my.salesforce.com", Auth: models.AuthClientCredentials, ClientID: "key", ClientSecret: models.NewSecret(secret), OrgID: "00D1", OrgName: "Acme", UserName: "sync@acme.example", InstanceURL: "https://acme.my.salesforce.com"}
+	if err := s.models.SaveConnection(ctx, c, "test"); err != nil {
+		s.t.Fatal(err)
+	}
+	var visible []string
+	for _, o := range models.StandardObjects {
+		visible = append(visible, o.Name)
+	}
+	if err := s.models.EnableStandardObjects(ctx, visible); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.models.WorkerSeen(ctx, "w"); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+var pages = []string{"/", "/objects", "/objects/Lead", "/history", "/history?object=Lead&kind=changes&from=2026-01-01", "/errors", "/connection", "/settings"}
+
+// Who is not signed in sees the sign-in and nothing else; what machines ask for is open.
+func TestWhoIsNotSignedIn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	p := s.visitor()
+	for _, path := range append(pages, "/live", "/runs/1", "/history.csv") {
+		if status, _, to := p.get(path); status != http.StatusSeeOther || to != "/sign-in" {
+			t.Errorf("%s answered %d to %q", path, status, to)
+		}
+	}
+	for path, want := range map[string]string{"/healthz": "alive", "/readyz": "ready", "/metrics": "go_goroutines", "/sign-in": `data-testid="nobody-yet"`} {
+		if status, body, _ := p.get(path); status != http.StatusOK || !strings.Contains(body, want) {
+			t.Errorf("%s answered %d: %.200s", path, status, body)
+		}
+	}
+	for _, path := range []string{"/sync", "/pause", "/objects/Lead/resync", "/connection", "/settings/people"} {
+		if status, _, to := p.post(path, nil); status != http.StatusSeeOther || to != "/sign-in" {
+			t.Errorf("POST %s answered %d to %q", path, status, to)
+		}
+	}
+	if status, body, _ := p.post("/sign-in", url.Values{"email": {"x@example.com"}, "password": {"wrong password"}}); status != http.StatusForbidden || !strings.Contains(body, "wrong") {
+		t.Errorf("a wrong password answered %d", status)
+	}
+}
+
+// Every page says something sensible before connecting, while all is well, and when things failed; in both languages, and
+// never a secret.
+func TestEveryPageInEveryState(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	p := s.signedIn(models.RoleAdmin)
+	look := func(state string, paths []string, wants map[string]string) {
+		t.Helper()
+		for _, path := range paths {
+			for _, lang := range []string{"en", "fr"} {
+				status, body, _ := p.get(path, "Accept-Language", lang)
+				if status != http.StatusOK || !strings.Contains(body, `<html lang="`+lang+`"`) || !strings.Contains(body, "</html>") {
+					t.Errorf("%s, %s in %s answered %d: %.300s", state, path, lang, status, body)
+				}
+				if strings.Contains(body, secret) {
+					t.Errorf("%s, %s shows the secret", state, path)
+				}
+				if want := wants[path]; want != "" && !strings.Contains(body, want) {
+					t.Errorf("%s, %s in %s lacks %s", state, path, lang, want)
+				}
+			}
+		}
+	}
+	empty := []string{"/", "/objects", "/history", "/errors", "/connection", "/settings"}
+	look("before connecting", empty, map[string]string{"/": `data-testid="not-connected"`, "/errors": `data-testid="errors-empty"`, "/connection": `data-testid="connection-form"`})
+
+	s.connect()
+	look("connected", pages, map[string]string{"/": `data-testid="sync-now"`, "/connection": `data-testid="connected-as"`, "/objects/Lead": `data-testid="resync-Lead"`})
+
+	ctx := t.Context()
+	_, runs, err := s.models.OpenCycle(ctx, []string{"Lead", "Contact", "Account"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(
+		s.models.StartRun(ctx, runs[0].ID),
+		s.models.ProgressRun(ctx, runs[0].ID, models.RunProgress{Phase: models.PhaseReading, Expected: 1200, Read: 300}),
+		s.models.FinishRun(ctx, runs[1].ID, models.RunOutcome{State: models.RunFailed, ErrorCode: "INVALID_TYPE", Error: "sObject type 'Contact' is not <supported>."}),
+		s.models.StartRun(ctx, runs[2].ID),
+		s.models.NoteRunWaits(ctx, runs[2].ID, "SERVER_UNAVAILABLE", "Server too busy", time.Minute),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.pool.Exec(ctx, `INSERT INTO mirror.objects (object, table_name, direction, describe, described_at) VALUES ('Lead', 'salesforce.lead', 'two-way', '{}', now())`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.pool.Exec(ctx, `INSERT INTO mirror.refusals (object, record, sfid, direction, field, code, message, value) VALUES ('Lead', '00Q000000000001AAA', '00Q000000000001AAA', 'in', 'Score__c', 'VALUE_DOES_NOT_FIT', 'The value cannot be stored', '{"Score__c": "<script>alert(1)</script>"}')`); err != nil {
+		t.Fatal(err)
+	}
+	look("things failed", append(pages, "/runs/1", "/runs/2", "/objects/Contact", "/objects/Account"), map[string]string{
+		"/": "sObject type &#39;Contact&#39; is not &lt;supported&gt;.", "/objects/Contact": `data-testid="object-error"`, "/runs/2": `data-testid="run-error"`, "/errors": "&lt;script&gt;alert(1)",
+	})
+
+	if err := s.models.RefuseConnection(ctx, "invalid_grant", "inactive user"); err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, path := range pages {
+		all[path] = `data-testid="banner-refused"`
+	}
+	look("refused", pages, all)
+	if err := s.models.ConnectionWorks(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.models.WorkerGone(ctx, "w"); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range pages {
+		all[path] = `data-testid="banner-no-worker"`
+	}
+	look("no worker", pages, all)
+
+	for _, path := range []string{"/objects/Nonsense", "/runs/999", "/runs/x", "/nowhere"} {
+		if status, body, _ := p.get(path); status != http.StatusNotFound || !strings.Contains(body, `data-testid="problem"`) {
+			t.Errorf("%s answered %d", path, status)
+		}
+	}
+	if status, body, _ := p.get("/history.csv"); status != http.StatusOK || len(strings.Split(strings.TrimSpace(body), "\n")) != 4 {
+		t.Errorf("the CSV answered %d: %s", status, body)
+	}
+}
+
+// Viewers look, operators steer, admins decide; the server checks, whatever the page showed.
+func TestRoles(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.connect()
+	viewer, operator, admin := s.signedIn(models.RoleViewer), s.signedIn(models.RoleOperator), s.signedIn(models.RoleAdmin)
+	steer := []string{"/sync", "/pause", "/resume", "/objects/Lead/resync", "/objects/Lead/pause", "/objects/Lead/resume"}
+	decide := []string{"/objects/Event/disable", "/objects/Event/enable", "/settings/people", "/connection"}
+	for _, path := range append(steer, decide...) {
+		if status, _, _ := viewer.post(path, nil); status != http.StatusForbidden {
+			t.Errorf("a viewer's POST %s answered %d", path, status)
+		}
+	}
+	for _, path := range decide {
+		if status, _, _ := operator.post(path, nil); status != http.StatusForbidden {
+			t.Errorf("an operator's POST %s answered %d", path, status)
+		}
+	}
+	for _, path := range steer {
+		if status, _, _ := operator.post(path, nil); status != http.StatusSeeOther {
+			t.Errorf("an operator's POST %s answered %d", path, status)
+		}
+	}
+	for _, path := range decide[:2] {
+		if status, _, _ := admin.post(path, nil); status != http.StatusSeeOther {
+			t.Errorf("an admin's POST %s answered %d", path, status)
+		}
+	}
+	for _, hidden := range []string{"sync-now", "resync-Lead"} {
+		if _, body, _ := viewer.get("/"); strings.Contains(body, `data-testid="`+hidden+`"`) {
+			t.Errorf("a viewer is shown %s", hidden)
+		}
+	}
+	if _, body, _ := operator.get("/settings"); strings.Contains(body, "invite-form") {
+		t.Error("an operator is shown the invitation")
+	}
+}
+
+// A form that another site sends with this person's cookies is refused.
+func TestCrossSiteForms(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.connect()
+	p := s.signedIn(models.RoleAdmin)
+	for _, header := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "", "Origin", "https://evil.example"}} {
+		if status, _, _ := p.post("/pause", nil, header...); status != http.StatusForbidden {
+			t.Errorf("a form with %v answered %d", header, status)
+		}
+	}
+	if paused, err := s.models.Paused(t.Context()); err != nil || paused {
+		t.Errorf("paused: %v, %v", paused, err)
+	}
+	resp, err := p.client.Get(s.server.URL + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if csp := resp.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'self'") || strings.Contains(csp, "unsafe") {
+		t.Errorf("the content policy is %q", csp)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(body), "style=") || strings.Contains(string(body), "<style") || strings.Contains(string(body), "onclick") {
+		t.Error("the page has styles or scripts of its own, which the content policy forbids")
+	}
+}
+
+// The connection page tells what is missing, what Salesforce refuses, and never what was typed as a secret; a stored secret
+// is used only for the address that it was stored for.
+func TestConnectionPage(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	p := s.signedIn(models.RoleAdmin)
+	form := func(pairs ...string) url.Values {
+		v := url.Values{"auth": {"client-credentials"}, "login_url": {"acme.my.salesforce.com"}, "client_id": {"key"}, "client_secret": {secret}}
+		for i := 0; i+1 < len(pairs); i += 2 {
+			v.Set(pairs[i], pairs[i+1])
+		}
+		return v
+	}
+	for _, wrong := range []url.Values{form("client_id", ""), form("client_secret", ""), form("login_url", ""), form("login_url", "http://evil.example"), form("auth", "password"), form("auth", "jwt")} {
+		status, body, _ := p.post("/connection", wrong)
+		if status != http.StatusUnprocessableEntity || !strings.Contains(body, `data-testid="connection-error"`) || strings.Contains(body, secret) {
+			t.Errorf("%v answered %d", wrong, status)
+		}
+	}
+	s.refuse = &models.Error{Code: models.CodeRefused, Message: "connection.refused", Params: map[string]string{"code": "invalid_client", "message": "invalid client credentials"}}
+	if status, body, _ := p.post("/connection", form()); status != http.StatusUnprocessableEntity || !strings.Contains(body, "invalid client credentials") || strings.Contains(body, secret) {
+		t.Errorf("a refusal answered %d", status)
+	}
+	s.refuse = nil
+	if status, _, to := p.post("/connection", form()); status != http.StatusSeeOther || to != "/connection" {
+		t.Errorf("saving answered %d to %q", status, to)
+	}
+	if _, body, _ := p.get("/connection"); strings.Contains(body, secret) || !strings.Contains(body, "sync@acme.example") {
+		t.Error("the page shows the secret, or not who is connected")
+	}
+	if status, _, _ := p.post("/connection", form("client_secret", "")); status != http.StatusSeeOther {
+		t.Errorf("keeping the stored secret answered %d", status)
+	}
+	if status, _, _ := p.post("/connection", form("client_secret", "", "login_url", "other.my.salesforce.com")); status != http.StatusUnprocessableEntity {
+		t.Errorf("the stored secret for another address answered %d", status)
+	}
+}
+
+// The web server flow comes back once, with the state that it went with.
+func TestWebServerFlow(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	p := s.signedIn(models.RoleAdmin)
+	begin := func() string {
+		t.Helper()
+		status, _, to := p.post("/connection", url.Values{"auth": {"web-server"}, "login_url": {"https://acme.my.salesforce.com"}, "client_id": {"key"}, "client_secret": {secret}})
+		u, err := url.Parse(to)
+		if status != http.StatusSeeOther || err != nil || u.Host != "acme.my.salesforce.com" || u.Query().Get("redirect_uri") != "http://tandem.test/connection/callback" {
+			t.Fatalf("it goes to %q (%d)", to, status)
+		}
+		return u.Query().Get("state")
+	}
+	if status, _, _ := p.get("/connection/callback?code=good&state=forged"); status != http.StatusForbidden {
+		t.Errorf("a forged state answered %d", status)
+	}
+	if status, body, _ := p.get("/connection/callback?error=access_denied&error_description=end-user+denied&state=" + begin()); status != http.StatusUnprocessableEntity || !strings.Contains(body, "end-user denied") {
+		t.Errorf("a refusal answered %d", status)
+	}
+	state := begin()
+	if status, _, to := p.get("/connection/callback?code=good&state=" + state); status != http.StatusSeeOther || to != "/connection" {
+		t.Errorf("the return answered %d to %q", status, to)
+	}
+	if status, _, _ := p.get("/connection/callback?code=good&state=" + state); status != http.StatusForbidden {
+		t.Errorf("the return again answered %d", status)
+	}
+	if c, err := s.models.Connection(t.Context()); err != nil || c.Auth != models.AuthWebServer || c.OrgName != "Acme" {
+		t.Errorf("stored: %v %v", c.Auth, err)
+	}
+}
+
+// A change of a row, by any process, reaches an open page.
+func TestLiveNews(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	app, err := web.New(web.Config{Models: s.models, Pool: s.pool, PublicURL: "http://tandem.test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := httptest.NewUnstartedServer(nil).Listener
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- app.Serve(ctx, l) }()
+	p := s.signedIn(models.RoleViewer)
+	served, err := url.Parse("http://" + l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := url.Parse(s.server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.client.Jar.SetCookies(served, p.client.Jar.Cookies(own))
+	open, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
+	r, err := http.NewRequestWithContext(open, http.MethodGet, served.String()+"/live", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := p.client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
+		t.Fatalf("the stream answered %s", resp.Status)
+	}
+	lines := bufio.NewScanner(resp.Body)
+	lines.Scan() // retry
+	go func() {
+		// Until it is heard: the listener may need a moment to be there.
+		for open.Err() == nil {
+			_, _ = s.pool.Exec(open, `UPDATE admin.state SET api_used = api_used + 1`)
+			time.Sleep(50 * time.Millisecond)
+		}
+	}()
+	heard := false
+	for !heard && lines.Scan() {
+		heard = lines.Text() == "event: changed"
+	}
+	if !heard {
+		t.Errorf("nothing was heard: %v", lines.Err())
+	}
+	stop()
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("the server ended with %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the server does not stop while a page is open")
+	}
+}
