@@ -116,15 +116,19 @@ func (o *Org) advance(j *job) {
 		return
 	}
 	j.done = o.now()
-	if message, ok := o.faults.jobFault(j.object); ok {
-		j.state, j.message = jobFailed, message
-		return
-	}
+	hit, broken := o.faults.jobFault(j.object)
 	if j.ingest {
-		o.ingest(j)
-		return
+		most := -1
+		if broken {
+			most = hit.JobRows
+		}
+		o.ingest(j, most)
+	} else {
+		j.state = jobComplete
 	}
-	j.state = jobComplete
+	if broken {
+		j.state, j.message = jobFailed, hit.Message
+	}
 }
 
 func (c *call) jobJSON(j *job) map[string]any {

@@ -2,7 +2,6 @@ package simorg
 
 import (
 	"bytes"
-	"encoding/csv"
 	"fmt"
 	"io"
 	"net/http"
@@ -94,8 +93,8 @@ func (c *call) uploadBatch(j *job) error {
 	return nil
 }
 
-// ingest does the work of a job whose time has come. The lock of the jobs is held.
-func (o *Org) ingest(j *job) {
+// ingest does the work of a job whose time has come; of one that is to break, only so many rows. The lock of the jobs is held.
+func (o *Org) ingest(j *job, most int) {
 	u := j.upload
 	j.state = jobComplete
 	failed := func(text string) { j.state, j.message = jobFailed, text }
@@ -108,11 +107,9 @@ func (o *Org) ingest(j *job) {
 		failed("ClientInputError : LineEnding is invalid on user data. Current LineEnding setting is " + ending)
 		return
 	}
-	r := csv.NewReader(bytes.NewReader(data))
-	r.Comma = rune(j.delimiter)
-	r.FieldsPerRecord = -1
+	r := &csvReader{data, j.delimiter, j.crlf}
 	var err error
-	if u.header, err = r.Read(); err != nil {
+	if u.header, err = r.row(); err != nil {
 		failed("InvalidBatch : The 'header row' is missing or malformed")
 		return
 	}
@@ -127,7 +124,7 @@ func (o *Org) ingest(j *job) {
 	for {
 		var chunk [][]string
 		for len(chunk) < chunkRows {
-			cells, err := r.Read()
+			cells, err := r.row()
 			if err == io.EOF {
 				break
 			}
@@ -140,6 +137,11 @@ func (o *Org) ingest(j *job) {
 		}
 		if len(chunk) == 0 {
 			break
+		}
+		if most >= 0 {
+			n := min(most, len(chunk))
+			u.unprocessed = append(u.unprocessed, chunk[n:]...)
+			chunk, most = chunk[:n], most-n
 		}
 		if err := o.ingestChunk(j, x, chunk); err != nil {
 			failed("InternalServerError : " + err.Error())
@@ -237,7 +239,7 @@ func (tx *Tx) ingestRow(j *job, x *object, cells []string) (id string, created b
 		if s == "#N/A" {
 			v = nil
 		}
-		if err := tx.assign(x, given, h, v); err != nil {
+		if err := tx.setField(x, given, h, v); err != nil {
 			return "", false, err
 		}
 	}

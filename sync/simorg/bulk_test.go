@@ -154,12 +154,12 @@ func TestIngest(t *testing.T) {
 		return string(b)
 	}
 	account := c.make("Account", object{"Name": "Acme", "External_Key__c": "A-9"})
-	j := run(object{"object": "Contact", "operation": "upsert", "externalIdFieldName": "External_Key__c"}, "External_Key__c,LastName,Account.External_Key__c,Email\nc1,\"Do\"\"e\nx\",A-9,\nc2,,A-9,\nc3,Poe,A-8,\nc4,Moe,,bad\n")
+	j := run(object{"object": "Contact", "operation": "upsert", "externalIdFieldName": "External_Key__c"}, "External_Key__c,LastName,Account.External_Key__c,Email\nc1,\"Do\"\"e\r\nx\",A-9,\nc2,,A-9,\nc3,Poe,A-8,\nc4,Moe,,bad\n")
 	if j["state"] != "JobComplete" || fmt.Sprintf("%v %v", j["numberRecordsProcessed"], j["numberRecordsFailed"]) != "4 3" {
 		t.Fatalf("the job is %v", j)
 	}
 	good := file(j, "successfulResults")
-	if !strings.HasPrefix(good, "\"sf__Id\",\"sf__Created\",\"External_Key__c\",\"LastName\",\"Account.External_Key__c\",\"Email\"\n\"003") || !strings.Contains(good, "\"true\",\"c1\",\"Do\"\"e\nx\"") {
+	if !strings.HasPrefix(good, "\"sf__Id\",\"sf__Created\",\"External_Key__c\",\"LastName\",\"Account.External_Key__c\",\"Email\"\n\"003") || !strings.Contains(good, "\"true\",\"c1\",\"Do\"\"e\r\nx\"") {
 		t.Errorf("the successful results are %s", good)
 	}
 	bad := file(j, "failedresults")
@@ -196,8 +196,18 @@ func TestIngest(t *testing.T) {
 	if j = run(object{"object": "Lead", "operation": "insert"}, many.String()); fmt.Sprint(j["numberRecordsProcessed"]) != "25000" || fmt.Sprint(j["numberRecordsFailed"]) != "0" {
 		t.Errorf("the large job is %v", j)
 	}
-	if strings.HasPrefix(strings.SplitN(file(j, "successfulResults"), "\n", 3)[1], `"00Q5g0000004C92EAE","true","L0"`) {
+	if strings.HasSuffix(strings.SplitN(file(j, "successfulResults"), "\n", 3)[1], `,"L0","C","m0"`) {
 		t.Error("the results come in the order of the upload")
+	}
+	remove := c.org.Fault(simorg.Fault{FailJob: true, JobRows: 2, Message: "InternalServerError : broken"})
+	j = run(object{"object": "Account", "operation": "insert"}, "Name\na\nb\nc\n")
+	if j["state"] != "Failed" || fmt.Sprint(j["numberRecordsProcessed"]) != "2" || file(j, "unprocessedrecords") != "\"Name\"\n\"c\"\n" || c.org.Count("Account") != 3 {
+		t.Errorf("a job that breaks off is %v", j)
+	}
+	remove()
+	j = run(object{"object": "Lead", "operation": "insert"}, many.String()[:strings.Index(many.String(), "\nL5")+1])
+	if fmt.Sprint(j["numberRecordsFailed"]) != "5" {
+		t.Errorf("keys that are taken gave %v", j)
 	}
 	if n := c.count("SELECT COUNT() FROM Lead WHERE External_Key__c = 'M777'"); n != 1 {
 		t.Errorf("%d leads have a key of the job", n)

@@ -123,6 +123,12 @@ func (o *Org) control(verb string, q *controlRequest) (any, error) {
 		return nil, nil
 	case "fault":
 		return map[string]int{"faultId": o.faults.add(q.Fault)}, nil
+	case "duplicate-rule":
+		_, err := o.AddDuplicateRule(DuplicateRule{q.Object, q.Field, q.Value == "block"})
+		return nil, err
+	case "assign-leads":
+		o.AssignLeads(q.ID)
+		return nil, nil
 	case "remove-fault":
 		o.faults.remove(q.FaultID)
 		return nil, nil

@@ -345,12 +345,17 @@ func emails(filled uint64) gen {
 			return value{}
 		}
 		c := v.culture(f.owner.salt(), i)
-		// A few people share an address: the index is folded.
+		first, last := f.salt, f.salt
+		if f.owner.fFirst != nil {
+			first, last = f.owner.fFirst.salt, f.owner.fLast.salt
+		}
 		n := int64(i)
 		if h>>10%50 == 0 {
-			n = int64(i / 10)
+			// A few people share an address.
+			i /= 10
+			n, first, last, c = int64(i), f.salt, f.salt, v.culture(f.salt, i)
 		}
-		return textOf(v.cat(c.plainFirst[below(h, len(c.plainFirst))], ".", c.plainLast[below(h>>1, len(c.plainLast))], v.itoa(n), "@mail", v.itoa(int64(h>>20%40)), ".example.", c.domain))
+		return textOf(v.cat(c.plainFirst[below(v.h(first, i), len(c.plainFirst))], ".", c.plainLast[below(v.h(last, i), len(c.plainLast))], v.itoa(n), "@mail", v.itoa(n%40), ".example.", c.domain))
 	}
 }
 

@@ -2,7 +2,6 @@ package simorg
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"regexp"
 	"slices"
@@ -19,9 +18,12 @@ type Fault struct {
 	Path string `json:"path,omitempty"`
 	// Object is the object of the path, of the query, or of the bulk job that is asked for; of rows, their object.
 	Object string `json:"object,omitempty"`
-	// Row makes the fault hit each save of a row (create, update, delete; by any API) instead of requests. ID and Field narrow it.
+	// Row makes the fault hit each save of a row (create, update, delete; by any API) instead of requests. ID narrows it to one row,
+	// Field to saves that set this field, and Value to those that set it to this text: a validation rule.
 	Row   bool   `json:"row,omitempty"`
 	ID    string `json:"id,omitempty"`
+	Field string `json:"field,omitempty"`
+	Value string `json:"value,omitempty"`
 	After int    `json:"after,omitempty"` // let so many pass first
 	Count int    `json:"count,omitempty"` // hit so many, then no more; 0: for ever
 
@@ -41,8 +43,9 @@ type Fault struct {
 	CleanEnd     bool `json:"cleanEnd,omitempty"`
 	// ShortPages gives query pages of at most so many rows; it hits no request but changes all pages while it is there.
 	ShortPages int `json:"shortPages,omitempty"`
-	// FailJob lets a bulk job that is made end as Failed with Message.
+	// FailJob lets a bulk job end as Failed with Message. Of an ingest job, JobRows rows are saved first; the rest stays unprocessed.
 	FailJob bool `json:"failJob,omitempty"`
+	JobRows int  `json:"jobRows,omitempty"`
 
 	pattern *regexp.Regexp
 	seen    int
@@ -230,12 +233,12 @@ func (t *truncated) Flush() {
 }
 
 // saveFault tells whether a fault hits the saving of a row.
-func (tx *Tx) saveFault(x *object, id string, _ bool) *rowError {
+func (tx *Tx) saveFault(x *object, id string, given assignments) *rowError {
 	s := &tx.org.faults
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range s.list {
-		if !f.Row || f.Object != "" && !strings.EqualFold(f.Object, x.name) || f.ID != "" && to18(f.ID) != id {
+		if !f.Row || f.Object != "" && !strings.EqualFold(f.Object, x.name) || f.ID != "" && to18(f.ID) != id || !f.wants(x, given) {
 			continue
 		}
 		if f.due() {
@@ -245,16 +248,23 @@ func (tx *Tx) saveFault(x *object, id string, _ bool) *rowError {
 	return nil
 }
 
-// jobFault tells whether a bulk job of the object is to fail, and with which words.
-func (s *faults) jobFault(object string) (string, bool) {
+// wants tells whether a save sets the field that the fault waits for.
+func (f *Fault) wants(x *object, given assignments) bool {
+	if f.Field == "" {
+		return true
+	}
+	c, ok := given[x.byName[lower(f.Field)]]
+	return ok && (f.Value == "" || fmt.Sprint(c.plainValue()) == f.Value)
+}
+
+// jobFault tells whether a bulk job of the object is to fail.
+func (s *faults) jobFault(object string) (hit Fault, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range s.list {
 		if f.FailJob && (f.Object == "" || strings.EqualFold(f.Object, object)) && f.due() {
-			return f.Message, true
+			return *f, true
 		}
 	}
-	return "", false
+	return Fault{}, false
 }
-
-var _ io.Writer = (*truncated)(nil)

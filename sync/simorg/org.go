@@ -64,6 +64,8 @@ type Org struct {
 	prefixes map[string]*table
 	locks    map[rowKey]*Tx
 	open     map[*Tx]bool // transactions that Begin gave out
+	assignTo string       // whom the assignment rule of leads gives them to; empty: there is none
+	doubles  []*DuplicateRule
 
 	lazy    sync.Mutex // what is made when first asked for
 	rollup  []rollup

@@ -75,7 +75,7 @@ func (o *Org) showSearch(w http.ResponseWriter, r *http.Request) {
 		rows = append(rows, pageRow{r.id(), v.get(r, x.fName).clone().s, strings.Join(more, " · "), v.get(r, x.fModifiedDate).time().Format("2006-01-02 15:04:05"), v.deleted(r)})
 	}
 	if text == "" {
-		// The rows saved last come first; with none, the first of the table.
+		// The rows saved last come first, then the first of the table.
 		var recent []row
 		v.each(t, true, func(r row) bool { recent = append(recent, r); return true })
 		slices.SortFunc(recent, func(a, b row) int { return int(v.get(b, x.fStamp).n/1000 - v.get(a, x.fStamp).n/1000) })
@@ -85,10 +85,11 @@ func (o *Org) showSearch(w http.ResponseWriter, r *http.Request) {
 	}
 	if r, ok := v.find(text); ok && r.t == t {
 		add(r)
-	} else if text != "" || len(rows) == 0 {
+	} else if len(rows) < most {
 		v.each(t, false, func(r row) bool {
 			v.reset()
-			if !v.deleted(r) && (look == "" || strings.Contains(lower(v.get(r, x.fName).s), look) || x.field("Email") != nil && strings.Contains(lower(v.named(r, "Email").s), look)) {
+			// Without words to look for, what was touched is there already.
+			if !v.deleted(r) && (text != "" || r.v == nil) && (look == "" || strings.Contains(lower(v.get(r, x.fName).s), look) || x.field("Email") != nil && strings.Contains(lower(v.named(r, "Email").s), look)) {
 				add(r)
 			}
 			return len(rows) < most
@@ -96,7 +97,7 @@ func (o *Org) showSearch(w http.ResponseWriter, r *http.Request) {
 	}
 	total := v.count(t)
 	o.mu.RUnlock()
-	_ = pages.ExecuteTemplate(w, "search", map[string]any{"Objects": pageObjects, "Object": object, "Text": text, "Rows": rows, "Total": total, "Most": most, "Limited": len(rows) == most})
+	_ = pages.ExecuteTemplate(w, "search", map[string]any{"Objects": pageObjects, "Object": object, "Text": text, "Rows": rows, "Total": total, "Plural": lower(x.plural), "Most": most, "Limited": len(rows) == most})
 }
 
 func (o *Org) showRecord(w http.ResponseWriter, r *http.Request, object, id string) {

@@ -69,7 +69,7 @@ func (tx *Tx) assignments(x *object, body map[string]any, except []string) (assi
 	}
 	slices.Sort(names)
 	for _, n := range names {
-		if err := tx.assign(x, cells, n, body[n]); err != nil {
+		if err := tx.setField(x, cells, n, body[n]); err != nil {
 			return nil, err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -37,9 +38,27 @@ func (c *call) view() *view {
 // do saves in a transaction of its own, or in the one of the composite. The org's lock is held.
 func (c *call) do(fn func(tx *Tx) error) error {
 	if c.tx != nil {
+		c.obey(c.tx)
 		return fn(c.tx)
 	}
-	return c.o.do(c.session.user, fn)
+	return c.o.do(c.session.user, func(tx *Tx) error {
+		c.obey(tx)
+		return fn(tx)
+	})
+}
+
+// obey lets the request's headers rule what its saves set off: assignment rules run unless Sforce-Auto-Assign is FALSE, and duplicate
+// rules that only warn are passed by allowSave (https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/headers.htm).
+func (c *call) obey(tx *Tx) {
+	tx.assign = nil
+	if owner := c.o.assignTo; owner != "" && !strings.EqualFold(c.r.Header.Get("Sforce-Auto-Assign"), "FALSE") {
+		tx.assign = func(given assignments) assignments {
+			given = maps.Clone(given)
+			given[c.o.byName["lead"].fOwner] = textOf(owner)
+			return given
+		}
+	}
+	tx.allowDuplicates = strings.Contains(strings.ReplaceAll(lower(c.r.Header.Get("Sforce-Duplicate-Rule-Header")), " ", ""), "allowsave=true")
 }
 
 // problem is a refusal: an HTTP status and the elements of Salesforce's error array.

@@ -39,7 +39,7 @@ func (d *draft) has(name string) bool { return d.changed[d.t.object.byName[name]
 func (d *draft) touches(names []string) bool { return slices.ContainsFunc(names, d.has) }
 
 // assign checks one field of a request and converts its value.
-func (tx *Tx) assign(x *object, cells assignments, name string, v any) *rowError {
+func (tx *Tx) setField(x *object, cells assignments, name string, v any) *rowError {
 	f := x.field(name)
 	if f == nil {
 		if parent, ok := v.(map[string]any); ok {
@@ -335,13 +335,17 @@ func (tx *Tx) create(x *object, given assignments) (string, *rowError) {
 	if f := x.fOwner; f != nil && f.createable() {
 		d.cells[f.pos] = textOf(tx.user)
 	}
+	if tx.assign != nil && x.name == "Lead" {
+		given = tx.assign(given)
+		d.given = given
+	}
 	if f := x.fName; f != nil && f.AutoNumber {
 		d.cells[f.pos] = textOf(subscriptionNumber(tx.view(), d.i)).clone()
 	}
 	if err := tx.fill(d, (*field).createable); err != nil {
 		return "", err
 	}
-	if err := tx.saveFault(x, row{t: t, i: d.i}.id(), true); err != nil {
+	if err := tx.saveFault(x, row{t: t, i: d.i}.id(), given); err != nil {
 		return "", err
 	}
 	now := stampOf(tx.org.nowSecond())
@@ -376,7 +380,7 @@ func (tx *Tx) update(r row, given assignments) *rowError {
 	if err := tx.fill(d, (*field).updateable); err != nil {
 		return err
 	}
-	if err := tx.saveFault(x, r.id(), false); err != nil {
+	if err := tx.saveFault(x, r.id(), given); err != nil {
 		return err
 	}
 	now := stampOf(tx.org.nowSecond())
@@ -444,9 +448,11 @@ func (tx *Tx) fill(d *draft, writable func(f *field) bool) *rowError {
 		}
 	}
 	if x.rules.check != nil {
-		return x.rules.check(tx, d)
+		if err := x.rules.check(tx, d); err != nil {
+			return err
+		}
 	}
-	return nil
+	return tx.duplicate(d)
 }
 
 // touch changes cells that the system keeps, and moves SystemModstamp alone: no person modified the row.
@@ -471,7 +477,7 @@ func (tx *Tx) delete(rows []row) *rowError {
 		if !r.t.object.deletable {
 			return refuse("INSUFFICIENT_ACCESS_OR_READONLY", "insufficient access rights on object id")
 		}
-		if err := tx.saveFault(r.t.object, r.id(), false); err != nil {
+		if err := tx.saveFault(r.t.object, r.id(), nil); err != nil {
 			return err
 		}
 		// Restricted children stop the deletion before anything is changed.

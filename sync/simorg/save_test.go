@@ -489,3 +489,37 @@ func TestConditions(t *testing.T) {
 		t.Errorf("the new field of %s is not found: %v", lead, r)
 	}
 }
+
+// Duplicate rules, validation rules and assignment rules work unless the request's headers say otherwise.
+func TestRules(t *testing.T) {
+	t.Parallel()
+	c := small(t)
+	lead := object{"LastName": "Doe", "Company": "Acme", "Email": "jo@example.com"}
+	first := c.make("Lead", lead)
+	remove, err := c.org.AddDuplicateRule(simorg.DuplicateRule{Object: "Lead", Field: "Email"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := c.want(400, "POST", "/sobjects/Lead", lead).([]any)
+	if e := list[0].(object); e["errorCode"] != "DUPLICATES_DETECTED" || !strings.Contains(fmt.Sprint(e["duplicateResut"]), first) {
+		t.Errorf("a duplicate gave %v", list)
+	}
+	queue := c.query("SELECT Id FROM Group WHERE Type = 'Queue' LIMIT 1")[0]["Id"]
+	c.org.AssignLeads(queue.(string))
+	owner := func(headers ...string) any {
+		t.Helper()
+		id := c.want(201, "POST", "/sobjects/Lead", lead, headers...).(object)["id"].(string)
+		f, _ := c.org.Get("Lead", id)
+		return f["OwnerId"]
+	}
+	if got := owner("Sforce-Duplicate-Rule-Header", "allowSave=true"); got != queue {
+		t.Errorf("the assignment rule gave the lead to %v, want %v", got, queue)
+	}
+	remove()
+	if got := owner("Sforce-Auto-Assign", "FALSE"); got == queue {
+		t.Error("the assignment rule worked in spite of the header")
+	}
+	c.org.Fault(simorg.Fault{Row: true, Object: "Lead", Field: "Rating", Value: "Cold", Code: "FIELD_CUSTOM_VALIDATION_EXCEPTION", Message: "No cold leads, please"})
+	c.wantError(400, "FIELD_CUSTOM_VALIDATION_EXCEPTION", "PATCH", "/sobjects/Lead/"+first, object{"Rating": "Cold"})
+	c.want(204, "PATCH", "/sobjects/Lead/"+first, object{"Rating": "Warm"})
+}

@@ -101,8 +101,8 @@ type object struct {
 	size    func(s *sizes) int
 	deleted func(v *view, i uint32) bool // of untouched rows
 	// fixed cells that many rules ask for
-	fID, fIsDeleted, fCreatedDate, fCreatedBy, fModifiedDate, fModifiedBy, fStamp, fMaster, fName, fOwner, fArchived *field
-	rules                                                                                                            rules
+	fID, fIsDeleted, fCreatedDate, fCreatedBy, fModifiedDate, fModifiedBy, fStamp, fMaster, fName, fOwner, fArchived, fFirst, fLast *field
+	rules                                                                                                                           rules
 }
 
 // rules are what an object's saves do beyond what the table of fields says.
@@ -157,6 +157,7 @@ func define(o *object, fields ...*field) *object {
 	o.fIsDeleted, o.fCreatedDate, o.fCreatedBy = o.byName["isdeleted"], o.byName["createddate"], o.byName["createdbyid"]
 	o.fModifiedDate, o.fModifiedBy, o.fStamp = o.byName["lastmodifieddate"], o.byName["lastmodifiedbyid"], o.byName["systemmodstamp"]
 	o.fMaster, o.fOwner, o.fArchived = o.byName["masterrecordid"], o.byName["ownerid"], o.byName["isarchived"]
+	o.fFirst, o.fLast = o.byName["firstname"], o.byName["lastname"]
 	for _, name := range []string{"name", "subject", "casenumber", "label", "masterlabel"} {
 		if o.fName = o.byName[name]; o.fName != nil {
 			break

@@ -37,6 +37,11 @@ type Tx struct {
 	order   []rowKey
 	index   index
 	done    bool
+
+	// assign is the assignment rule that runs on new leads; nil where none does.
+	assign func(given assignments) assignments
+	// allowDuplicates lets rows pass that a duplicate rule only warns of.
+	allowDuplicates bool
 }
 
 // ErrDone is what a transaction's methods give after Commit or Rollback.
@@ -283,7 +288,7 @@ func (tx *Tx) convertAll(x *object, fields map[string]any) (assignments, error) 
 	}
 	slices.Sort(names)
 	for _, n := range names {
-		if err := tx.assign(x, cells, n, fields[n]); err != nil {
+		if err := tx.setField(x, cells, n, fields[n]); err != nil {
 			return nil, err
 		}
 	}
