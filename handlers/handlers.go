@@ -84,7 +84,10 @@ func Locale(r *http.Request) *locale.Locale {
 func (h *Handlers) page(r *http.Request, key, section string) (templates.Page, error) {
 	p := h.PublicPage(r, key)
 	p.Path, p.Here = section, r.URL.RequestURI()
-	p.Flash = h.flashText(r, p.L)
+	// What was kept for the person's next page is not for the script that refreshes the one before.
+	if r.Header.Get("HX-Request") == "" {
+		p.Flash = h.flashText(r, p.L)
+	}
 	var err error
 	p.Status, err = h.Models.Status(r.Context())
 	return p, err

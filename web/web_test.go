@@ -318,6 +318,26 @@ func TestRoles(t *testing.T) {
 	}
 }
 
+// What a button did is told once, on the person's next page, and not to the script that refreshes the page before.
+func TestFlash(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.connect()
+	p := s.signedIn(models.RoleOperator)
+	if status, _, _ := p.post("/pause", nil); status != http.StatusSeeOther {
+		t.Fatalf("answered %d", status)
+	}
+	if _, body, _ := p.get("/", "HX-Request", "true"); strings.Contains(body, `data-testid="flash"`) {
+		t.Error("the script was told")
+	}
+	if _, body, _ := p.get("/"); !strings.Contains(body, `data-testid="flash"`) {
+		t.Error("the person was not told")
+	}
+	if _, body, _ := p.get("/"); strings.Contains(body, `data-testid="flash"`) {
+		t.Error("the person was told twice")
+	}
+}
+
 // A form that another site sends with this person's cookies is refused.
 func TestCrossSiteForms(t *testing.T) {
 	t.Parallel()
