@@ -453,9 +453,9 @@ func (c *call) bulkResults(j *job) error {
 	}
 	h := c.w.Header()
 	h.Set("Content-Type", "text/csv; charset=UTF-8")
-	// As Salesforce spells them, on HTTP/1.1 at least; clients compare without regard to case.
 	h.Set("Sforce-Locator", next)
-	h.Set("Sforce-NumberOfRecords", strconv.Itoa(to-from))
+	// Spelt as Salesforce does; Set would write it in Go's way.
+	h["Sforce-NumberOfRecords"] = []string{strconv.Itoa(to - from)}
 	var w io.Writer = c.w
 	if takesGzip(c.r) {
 		h.Set("Content-Encoding", "gzip")
@@ -505,17 +505,18 @@ func (c *call) writeCSV(w io.Writer, j *job, from, to int) {
 			c.o.mu.RLock()
 			j.result.each(v, next, min(at+stride, to), func(r row) bool {
 				v.reset()
+				b := out // a local slice: the captured one would be written back at every append
 				for k, col := range columns {
 					if k > 0 {
-						out = append(out, j.delimiter)
+						b = append(b, j.delimiter)
 					}
 					if f := simple[k]; f != nil {
-						out = v.get(r, f).appendCSV(out)
+						b = v.get(r, f).appendCSV(b)
 					} else {
-						out = v.value(r, col).appendCSV(out)
+						b = v.value(r, col).appendCSV(b)
 					}
 				}
-				out = append(out, end...)
+				out = append(b, end...)
 				next++
 				return len(out) < flushAt
 			})

@@ -90,8 +90,8 @@ func TestWebServerFlow(t *testing.T) {
 		if err := json.Unmarshal(b, &info); err != nil || res.StatusCode != 200 || info["preferred_username"] != "admin@tandem-sim.example" || info["organization_id"] == nil {
 			t.Errorf("userinfo gave %d %s", res.StatusCode, b)
 		}
-		if res, b := c.do("GET", strings.TrimPrefix(m["id"].(string), c.url+"/services/data/v68.0"), nil); res.StatusCode == 200 {
-			t.Errorf("the identity URL under the API gave %s", b)
+		if id := c.want(200, "GET", "/"+strings.TrimPrefix(m["id"].(string), c.url), nil).(object); id["username"] != "admin@tandem-sim.example" || id["display_name"] != "Ada Administrator" {
+			t.Errorf("the identity URL gave %v", id)
 		}
 		refresh := func(token string) (int, map[string]any) {
 			return c.form("/services/oauth2/token", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {token}, "client_id": {simorg.DefaultClientID}, "client_secret": {simorg.DefaultClientSecret}})

@@ -48,6 +48,7 @@ type field struct {
 	owner   *object
 	pos     int // place in a version's cells
 	salt    uint64
+	isID    bool
 	custom  bool
 	hidden  bool
 	removed bool
@@ -170,6 +171,7 @@ func (o *object) add(f *field) {
 	f.owner = o
 	f.pos = len(o.fields)
 	f.salt = saltOf(o.name + "." + f.Name)
+	f.isID = f.Type == "id"
 	f.custom = strings.HasSuffix(f.Name, "__c") || strings.HasSuffix(f.Name, "__s")
 	if f.Label == "" {
 		f.Label = labelOf(f.Name)

@@ -129,7 +129,7 @@ func (v *view) get(r row, f *field) value {
 	if f.derive != nil {
 		return f.derive(v, r)
 	}
-	if f.Type == "id" {
+	if f.isID {
 		return value{k: text, s: v.id(r.t.object.prefix, r.i)}
 	}
 	if r.v != nil {

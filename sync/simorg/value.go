@@ -316,6 +316,9 @@ func (v value) appendJSON(b []byte) []byte {
 
 // appendCSV writes the value between quotes as Bulk results have it; null is empty text.
 func (v value) appendCSV(b []byte) []byte {
+	if v.k == null {
+		return append(b, '"', '"')
+	}
 	b = append(b, '"')
 	switch v.k {
 	case boolean:
