@@ -136,7 +136,6 @@ func (c *call) sendSaved(rows []saved) error {
 func (c *call) settle(n int, allOrNone bool, save func(tx *Tx, k int) saved) error {
 	rows := make([]saved, n)
 	failed := false
-	c.o.mu.Lock()
 	err := c.do(func(tx *Tx) error {
 		for k := range rows {
 			rows[k] = save(tx, k)
@@ -147,7 +146,6 @@ func (c *call) settle(n int, allOrNone bool, save func(tx *Tx, k int) saved) err
 		}
 		return nil
 	})
-	c.o.mu.Unlock()
 	if failed && allOrNone {
 		for k := range rows {
 			if len(rows[k].errs) == 0 {
@@ -301,17 +299,26 @@ func (c *call) deleteMany(ids []string, allOrNone bool) error {
 
 // retrieve reads rows by id; null stands in the place of one that cannot be read.
 func (c *call) retrieve(object string, ids, names []string) error {
+	body, err := c.retrieved(object, ids, names)
+	if err != nil {
+		return err
+	}
+	c.send(http.StatusOK, body)
+	return nil
+}
+
+func (c *call) retrieved(object string, ids, names []string) ([]byte, error) {
 	c.o.mu.RLock()
 	defer c.o.mu.RUnlock()
 	x := c.o.object(object)
 	if x == nil {
-		return errNoResource
+		return nil, errNoResource
 	}
 	fields := []*field{x.fID}
 	for _, n := range names {
 		f := x.field(strings.TrimSpace(n))
 		if f == nil {
-			return fail(http.StatusBadRequest, "INVALID_FIELD", fmt.Sprintf("No such column '%s' on sobject of type %s", n, x.name))
+			return nil, fail(http.StatusBadRequest, "INVALID_FIELD", fmt.Sprintf("No such column '%s' on sobject of type %s", n, x.name))
 		}
 		if !slices.Contains(fields, f) {
 			fields = append(fields, f)
@@ -332,8 +339,7 @@ func (c *call) retrieve(object string, ids, names []string) error {
 		}
 		b = v.appendRow(b, r, nodes, c.version, x.name)
 	}
-	c.send(http.StatusOK, append(b, ']'))
-	return nil
+	return append(b, ']'), nil
 }
 
 type subRequest struct {
@@ -543,9 +549,9 @@ func (c *call) tree(name string) error {
 	}
 	var refused *bad
 	count := 0
-	c.o.mu.Lock()
-	defer c.o.mu.Unlock()
+	c.o.mu.RLock()
 	root := c.o.object(name)
+	c.o.mu.RUnlock()
 	if root == nil {
 		return errNoResource
 	}

@@ -38,7 +38,6 @@ func (c *call) createRow(x *object) error {
 		return notAllowed(c.r.Method, "HEAD,GET")
 	}
 	var id string
-	c.o.mu.Lock()
 	err := c.do(func(tx *Tx) error {
 		cells, err := tx.assignments(x, body, nil)
 		if err != nil {
@@ -49,7 +48,6 @@ func (c *call) createRow(x *object) error {
 		}
 		return nil
 	})
-	c.o.mu.Unlock()
 	if err != nil {
 		return err
 	}
@@ -143,14 +141,12 @@ func (c *call) record(name, id string) error {
 		if !x.deletable {
 			return notAllowed(c.r.Method, "HEAD,GET,PATCH,POST")
 		}
-		o.mu.Lock()
 		err := c.do(func(tx *Tx) error {
 			if err := tx.delete([]row{r.now(tx)}); err != nil {
 				return err
 			}
 			return nil
 		})
-		o.mu.Unlock()
 		if err != nil {
 			return err
 		}
@@ -173,8 +169,6 @@ func (c *call) updateRow(r row, body map[string]any, except []string) error {
 	if !x.updateable {
 		return notAllowed(c.r.Method, "HEAD,GET")
 	}
-	c.o.mu.Lock()
-	defer c.o.mu.Unlock()
 	return c.do(func(tx *Tx) error {
 		cells, err := tx.assignments(x, body, except)
 		if err != nil {
@@ -246,14 +240,30 @@ func (c *call) conditional(r row, ms int64) (done bool, err error) {
 // readRow sends one row: all visible fields, or those of ?fields=.
 func (c *call) readRow(r row, modified int64) error {
 	x := r.t.object
-	var fields []*field
+	body, err := c.rowJSON(r)
+	if err != nil {
+		return err
+	}
+	if modified > 0 {
+		c.w.Header().Set("Last-Modified", time.UnixMilli(modified).UTC().Format(http.TimeFormat))
+		if x.name == "Account" {
+			c.w.Header().Set("ETag", etag(r, modified))
+		}
+	}
+	c.send(http.StatusOK, body)
+	return nil
+}
+
+func (c *call) rowJSON(r row) ([]byte, error) {
+	x := r.t.object
 	c.o.mu.RLock()
 	defer c.o.mu.RUnlock()
+	var fields []*field
 	if list := c.r.URL.Query().Get("fields"); list != "" {
 		for _, n := range strings.Split(list, ",") {
 			f := x.field(strings.TrimSpace(n))
 			if f == nil {
-				return fail(http.StatusBadRequest, "INVALID_FIELD", fmt.Sprintf("No such column '%s' on sobject of type %s", n, x.name))
+				return nil, fail(http.StatusBadRequest, "INVALID_FIELD", fmt.Sprintf("No such column '%s' on sobject of type %s", n, x.name))
 			}
 			if !slices.Contains(fields, f) {
 				fields = append(fields, f)
@@ -266,15 +276,7 @@ func (c *call) readRow(r row, modified int64) error {
 			}
 		}
 	}
-	if modified > 0 {
-		c.w.Header().Set("Last-Modified", time.UnixMilli(modified).UTC().Format(http.TimeFormat))
-		if x.name == "Account" {
-			c.w.Header().Set("ETag", etag(r, modified))
-		}
-	}
-	v := c.view()
-	c.send(http.StatusOK, v.appendRow(nil, r, plainNodes(fields), c.version, x.name))
-	return nil
+	return c.view().appendRow(nil, r, plainNodes(fields), c.version, x.name), nil
 }
 
 func plainNodes(fields []*field) []*node {
@@ -352,7 +354,6 @@ func (c *call) upsertRow(x *object, k *field, key string, rows []row) error {
 		return notAllowed(c.r.Method, "HEAD,GET")
 	}
 	var id string
-	c.o.mu.Lock()
 	err := c.do(func(tx *Tx) error {
 		cells, err := tx.assignments(x, body, nil)
 		if err != nil {
@@ -366,7 +367,6 @@ func (c *call) upsertRow(x *object, k *field, key string, rows []row) error {
 		}
 		return nil
 	})
-	c.o.mu.Unlock()
 	if err != nil {
 		return err
 	}

@@ -52,15 +52,29 @@ func (o *Org) covered(end int64) int64 {
 
 // updated is GET /sobjects/X/updated (https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_getupdated.htm).
 func (c *call) updated(string) error {
+	return c.reply(c.updatedJSON)
+}
+
+// reply sends what make gives; make holds the org's lock, which a slow reader must not.
+func (c *call) reply(make func() ([]byte, error)) error {
+	if c.r.Method != http.MethodGet {
+		return notAllowed(c.r.Method, "HEAD,GET")
+	}
+	body, err := make()
+	if err != nil {
+		return err
+	}
+	c.send(http.StatusOK, body)
+	return nil
+}
+
+func (c *call) updatedJSON() ([]byte, error) {
 	o := c.o
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	x, from, to, err := c.window(updatedDays)
 	if err != nil {
-		return err
-	}
-	if c.r.Method != http.MethodGet {
-		return notAllowed(c.r.Method, "HEAD,GET")
+		return nil, err
 	}
 	out := []byte(`{"ids":[`)
 	n := 0
@@ -77,12 +91,11 @@ func (c *call) updated(string) error {
 		out = append(out, '"')
 	})
 	if n > idsMax {
-		return fail(http.StatusBadRequest, "EXCEEDED_ID_LIMIT", "the window holds more than 600000 ids")
+		return nil, fail(http.StatusBadRequest, "EXCEEDED_ID_LIMIT", "the window holds more than 600000 ids")
 	}
 	out = append(out, `],"latestDateCovered":"`...)
 	out = appendStamp(out, o.covered(to), "+0000")
-	c.send(http.StatusOK, append(out, `"}`...))
-	return nil
+	return append(out, `"}`...), nil
 }
 
 // stamped gives the rows whose SystemModstamp lies in the window; bounds are inclusive.
@@ -99,20 +112,21 @@ func (c *call) stamped(x *object, from, to int64, fn func(v *view, r row, ms int
 
 // deleted is GET /sobjects/X/deleted (https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_getdeleted.htm).
 func (c *call) deleted(string) error {
+	return c.reply(c.deletedJSON)
+}
+
+func (c *call) deletedJSON() ([]byte, error) {
 	o := c.o
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	x, from, to, err := c.window(deletedDays)
 	if err != nil {
-		return err
-	}
-	if c.r.Method != http.MethodGet {
-		return notAllowed(c.r.Method, "HEAD,GET")
+		return nil, err
 	}
 	earliest := time.Unix(o.epoch-madeWithin, 0)
 	if p, ok := o.purgedAt[x.name]; ok {
 		if p.UnixMilli() > from {
-			return fail(http.StatusBadRequest, "INVALID_REPLICATION_DATE", "startDate is before the earliest date available: "+p.Format(time.RFC3339))
+			return nil, fail(http.StatusBadRequest, "INVALID_REPLICATION_DATE", "startDate is before the earliest date available: "+p.Format(time.RFC3339))
 		}
 		earliest = p
 	}
@@ -142,14 +156,13 @@ func (c *call) deleted(string) error {
 		}
 	}
 	if n > idsMax {
-		return fail(http.StatusBadRequest, "EXCEEDED_ID_LIMIT", "the window holds more than 600000 ids")
+		return nil, fail(http.StatusBadRequest, "EXCEEDED_ID_LIMIT", "the window holds more than 600000 ids")
 	}
 	out = append(out, `],"earliestDateAvailable":"`...)
 	out = appendStamp(out, earliest.UnixMilli()/minuteMillis*minuteMillis, "+0000")
 	out = append(out, `","latestDateCovered":"`...)
 	out = appendStamp(out, o.covered(to), "+0000")
-	c.send(http.StatusOK, append(out, `"}`...))
-	return nil
+	return append(out, `"}`...), nil
 }
 
 // goneRow is a row that was hard-deleted, and when it had been deleted.

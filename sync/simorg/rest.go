@@ -35,8 +35,10 @@ func (c *call) view() *view {
 	return v
 }
 
-// do saves in a transaction of its own, or in the one of the composite. The org's lock is held.
+// do saves in a transaction of its own, or in the one of the composite. fn runs under the org's lock.
 func (c *call) do(fn func(tx *Tx) error) error {
+	c.o.mu.Lock()
+	defer c.o.mu.Unlock()
 	if c.tx != nil {
 		c.obey(c.tx)
 		return fn(c.tx)
