@@ -377,9 +377,17 @@ func (b *browser) sees(testid, text string) {
 	ctx, cancel := context.WithTimeout(b.ctx, 60*time.Second)
 	defer cancel()
 	expression := `(() => { const e = document.querySelector('[data-testid="` + testid + `"]'); return !!e && e.textContent.includes(` + string(quoted) + `) })()`
-	if _, err := chromedp.Run(ctx, chromedp.Poll[bool](expression)); err != nil {
-		b.picture()
-		b.t.Fatalf("waited in vain to see %q in %s: %v", text, testid, err)
+	for {
+		// A page that is left while it is looked at ends the look with an error, but not the wait.
+		seen, err := chromedp.Run(ctx, chromedp.Evaluate[bool](expression))
+		if err == nil && seen {
+			return
+		}
+		if ctx.Err() != nil {
+			b.picture()
+			b.t.Fatalf("waited in vain to see %q in %s: %v", text, testid, err)
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 
