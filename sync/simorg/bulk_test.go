@@ -275,6 +275,30 @@ func TestFaults(t *testing.T) {
 		t.Errorf("a job that is to fail is %v", j)
 	}
 	remove()
+	remove = c.org.Fault(simorg.Fault{Method: "PATCH", Count: 1, CommitDelay: 300 * time.Millisecond})
+	id := c.query("SELECT Id FROM Lead WHERE IsConverted = false LIMIT 1")[0]["Id"].(string)
+	saved := make(chan error, 1)
+	go func() {
+		_, err := raw("PATCH", "/sobjects/Lead/"+id, `{"Title":"committed late"}`)
+		saved <- err
+	}()
+	locked := false
+	for range 100 {
+		// The row is locked as soon as it is saved, and its change is not seen yet.
+		if err := c.org.Update("Lead", id, object{"Rating": "Hot"}); err != nil && strings.Contains(err.Error(), "UNABLE_TO_LOCK_ROW") {
+			f, _ := c.org.Get("Lead", id)
+			locked = f["Title"] != "committed late"
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := <-saved; err != nil || !locked {
+		t.Errorf("a late commit gave %v, and the row was held: %v", err, locked)
+	}
+	if f, _ := c.org.Get("Lead", id); f["Title"] != "committed late" {
+		t.Errorf("after the late commit the title is %v", f["Title"])
+	}
+	remove()
 	c.org.Fault(simorg.Fault{ExpireSession: true, Count: 1})
 	c.wantError(401, "INVALID_SESSION_ID", "GET", q, nil)
 	c.login()

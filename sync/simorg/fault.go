@@ -1,6 +1,7 @@
 package simorg
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -28,7 +29,9 @@ type Fault struct {
 	Count int    `json:"count,omitempty"` // hit so many, then no more; 0: for ever
 
 	// What it does.
-	Delay         time.Duration `json:"delay,omitempty"`         // before anything else
+	Delay time.Duration `json:"delay,omitempty"` // before anything else
+	// CommitDelay keeps what the request saved uncommitted for so long, under the stamps of its save; the reply comes after it.
+	CommitDelay   time.Duration `json:"commitDelay,omitempty"`
 	ExpireSession bool          `json:"expireSession,omitempty"` // all sessions end before the request is looked at
 	DropBefore    bool          `json:"dropBefore,omitempty"`    // the connection is closed and nothing was done
 	DropAfter     bool          `json:"dropAfter,omitempty"`     // it was done, but the connection is closed without a reply
@@ -171,6 +174,9 @@ func (s *faults) apply(o *Org, w http.ResponseWriter, r *http.Request, segments 
 	if hit.ExpireSession {
 		o.ExpireSessions()
 	}
+	if hit.CommitDelay > 0 {
+		r = r.WithContext(context.WithValue(r.Context(), commitDelay{}, hit.CommitDelay))
+	}
 	switch {
 	case hit.DropBefore:
 		panic(http.ErrAbortHandler)
@@ -195,6 +201,9 @@ func (s *faults) apply(o *Org, w http.ResponseWriter, r *http.Request, segments 
 	}
 	return w, r, nothing
 }
+
+// commitDelay is the key under which a request's context has the delay of its commit.
+type commitDelay struct{}
 
 // truncated lets the beginning of a body through.
 type truncated struct {

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 )
@@ -37,6 +38,9 @@ func (c *call) view() *view {
 
 // do saves in a transaction of its own, or in the one of the composite. fn runs under the org's lock.
 func (c *call) do(fn func(tx *Tx) error) error {
+	if d, ok := c.r.Context().Value(commitDelay{}).(time.Duration); ok && c.tx == nil {
+		return c.doLate(d, fn)
+	}
 	c.o.mu.Lock()
 	defer c.o.mu.Unlock()
 	if c.tx != nil {
@@ -47,6 +51,22 @@ func (c *call) do(fn func(tx *Tx) error) error {
 		c.obey(tx)
 		return fn(tx)
 	})
+}
+
+// doLate is do with a transaction that stays open for a while, as a long trigger keeps it.
+func (c *call) doLate(delay time.Duration, fn func(tx *Tx) error) error {
+	tx := c.o.Begin()
+	c.o.mu.Lock()
+	tx.user = c.session.user
+	c.obey(tx)
+	err := fn(tx)
+	c.o.mu.Unlock()
+	if err != nil {
+		tx.Rollback()
+		return err
+	}
+	time.Sleep(delay)
+	return tx.Commit()
 }
 
 // obey lets the request's headers rule what its saves set off: assignment rules run unless Sforce-Auto-Assign is FALSE, and duplicate
