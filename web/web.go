@@ -52,8 +52,7 @@ type Server struct {
 }
 
 const (
-	sessionLife   = 7 * 24 * time.Hour
-	sessionIdle   = 24 * time.Hour
+	sessionLife   = 3 * 24 * time.Hour
 	formMax       = 1 << 20
 	shutdownSoft  = 5 * time.Second
 	headerTimeout = 10 * time.Second
@@ -68,7 +67,9 @@ func New(c Config) (*Server, error) {
 	gob.Register([]string{})
 	s := &Server{config: c, sessions: scs.New()}
 	s.sessions.Store = c.Models.Sessions()
-	s.sessions.Lifetime, s.sessions.IdleTimeout = sessionLife, sessionIdle
+	// No idle timeout: with one, every request writes its session back, and of two at once the later would undo what the
+	// earlier did, up to a sign-out. A page that refreshes itself asks all the time.
+	s.sessions.Lifetime = sessionLife
 	s.sessions.Cookie.Name = "tandem"
 	s.sessions.Cookie.HttpOnly = true
 	// Lax, not strict: Salesforce sends the browser back here, and that visit must belong to the session.

@@ -338,6 +338,55 @@ func TestFlash(t *testing.T) {
 	}
 }
 
+// A request that began before a sign-out and ends after it does not bring the session back.
+func TestSignOutIsFinal(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	p := s.signedIn(models.RoleViewer)
+	own, err := url.Parse(s.server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stolen := s.visitor()
+	stolen.client.Jar.SetCookies(own, p.client.Jar.Cookies(own))
+	var before int
+	sessions := `SELECT count(*) FROM admin.sessions`
+	if err := s.pool.QueryRow(t.Context(), sessions).Scan(&before); err != nil || before != 1 {
+		t.Fatal(before, err)
+	}
+	// The slow request waits for a row that a transaction holds.
+	tx, err := s.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `LOCK TABLE admin.cycles IN ACCESS EXCLUSIVE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	slow := make(chan struct{})
+	go func() {
+		defer close(slow)
+		r, _ := http.NewRequest(http.MethodGet, s.server.URL+"/", nil)
+		if resp, err := stolen.client.Do(r); err == nil {
+			_ = resp.Body.Close()
+		}
+	}()
+	for waiting := 0; waiting == 0; {
+		if err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE d.datname = current_database() AND NOT l.granted`).Scan(&waiting); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if status, _, _ := p.post("/sign-out", nil); status != http.StatusSeeOther {
+		t.Fatalf("answered %d", status)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-slow
+	if status, _, to := stolen.get("/"); status != http.StatusSeeOther || to != "/sign-in" {
+		t.Errorf("after the sign-out the session still works: %d", status)
+	}
+}
+
 // A form that another site sends with this person's cookies is refused.
 func TestCrossSiteForms(t *testing.T) {
 	t.Parallel()
