@@ -83,7 +83,7 @@ func (m *parts) openPool(ctx context.Context, s command.Settings) (*models.DB, *
 		return nil, nil, nil, fmt.Errorf("TANDEM_DATABASE_URL cannot be read: it takes postgres://user:password@host:port/database")
 	}
 	// Each piece holds a connection for its rows and one for its account; the loops, River and the pages need some beside.
-	config.MaxConns = max(config.MaxConns, int32(2*s.Workers+12)) //nolint:gosec // at most 140
+	config.MaxConns = max(config.MaxConns, int32(2*s.Workers+16)) //nolint:gosec // at most 140
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "tandem"
 	}
@@ -171,7 +171,7 @@ func (m *parts) serve(ctx context.Context, s command.Settings, o command.ServeOp
 func (m *parts) simOrg(ctx context.Context, l net.Listener, o command.SimOrgOptions) error {
 	org, err := simorg.New(simorg.Config{
 		Seed: o.Seed, Leads: o.Leads, WideLeads: o.WideLeads, Contacts: o.Contacts, Accounts: o.Accounts, Tasks: o.Tasks, Events: o.Events,
-		StateFile: o.StateFile, Log: m.log,
+		StateFile: o.StateFile, Plain: o.Plain, Log: m.log,
 	})
 	if err != nil {
 		return err

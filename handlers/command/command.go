@@ -52,6 +52,7 @@ type SimOrgOptions struct {
 	Leads, WideLeads, Contacts, Accounts, Tasks, Events int
 	LifePerMinute                                       int
 	StateFile                                           string
+	Plain                                               bool // never compress
 }
 
 type command struct {

@@ -19,6 +19,7 @@ func simorg(p *Program, ctx context.Context, args []string) error {
 	f.IntVar(&o.Tasks, "tasks", 40_000, say("simorg.tasks"))
 	f.IntVar(&o.Events, "events", 10_000, say("simorg.events"))
 	f.IntVar(&o.LifePerMinute, "life", 0, say("simorg.life"))
+	f.BoolVar(&o.Plain, "plain", false, say("simorg.plain"))
 	f.StringVar(&o.StateFile, "state-file", "", say("simorg.state_file"))
 	rest, err := parse(f, args)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -36,6 +37,7 @@ type Config struct {
 	AllowLocalOrg bool          // also accept loopback addresses over http as login URLs
 	Rest          time.Duration // between the end of a cycle and the start of the next; 5 min
 	Workers       int           // pieces at once in this process; 4
+	PagesAtOnce   int           // pages of bulk results at once in this process; half of the cores, for PostgreSQL works as hard
 	PageRows      int           // records a page of a bulk result; 50,000
 	BulkAbove     int           // records above which Bulk is used instead of REST; 2,000
 	LookBack      time.Duration // overlap of each read of changes with the one before; 10 min
@@ -44,7 +46,10 @@ type Config struct {
 }
 
 const (
-	schema       = "queue"
+	schema = "queue"
+	// pageQueue holds the pages of bulk results. They have a queue of their own because each keeps a core of the database
+	// busy: more of them at once than cores is slower, and they must not stand in the way of what is quick.
+	pageQueue    = "pages"
 	pieceTimeout = 90 * time.Second
 	rescueAfter  = 2 * time.Minute
 	// attemptMax bounds the tries of one piece that fails in a way nobody foresaw; what Salesforce or the network cause is snoozed and burns none.
@@ -89,6 +94,7 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool) error {
 func New(c Config) (*Engine, error) {
 	def(&c.Rest, 5*time.Minute)
 	def(&c.Workers, 4)
+	def(&c.PagesAtOnce, max(1, runtime.NumCPU()/2))
 	def(&c.PageRows, 50_000)
 	def(&c.BulkAbove, 2_000)
 	def(&c.LookBack, 10*time.Minute)
@@ -109,13 +115,13 @@ func New(c Config) (*Engine, error) {
 	e.river, err = river.NewClient(riverpgxv5.New(c.Pool), &river.Config{
 		ID:                   e.id,
 		Schema:               schema,
-		Queues:               map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: c.Workers}},
+		Queues:               map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: c.Workers}, pageQueue: {MaxWorkers: c.PagesAtOnce}},
 		Workers:              workers,
 		JobTimeout:           pieceTimeout,
 		RescueStuckJobsAfter: rescueAfter,
 		MaxAttempts:          attemptMax,
-		FetchPollInterval:    500 * time.Millisecond,
-		FetchCooldown:        50 * time.Millisecond,
+		FetchPollInterval:    250 * time.Millisecond,
+		FetchCooldown:        5 * time.Millisecond,
 		// What a finished piece did is in admin.runs; the queue keeps only enough to look at a recent failure.
 		CompletedJobRetentionPeriod: 10 * time.Minute,
 		CancelledJobRetentionPeriod: time.Hour,

@@ -152,7 +152,7 @@ func (p *piece) startLoad(ctx context.Context, kind mirror.LoadKind, soql string
 	if err := p.progress(ctx, models.RunProgress{Phase: models.PhasePreparing, Expected: load.Expected}); err != nil {
 		return outcome{}, err
 	}
-	return outcome{after: time.Second}, nil
+	return p.continueLoad(ctx, load)
 }
 
 // continueLoad takes a bulk read one step on: waits for Salesforce's job, queues its pages, and ends it when all are in.
@@ -166,7 +166,7 @@ func (p *piece) continueLoad(ctx context.Context, load mirror.Load) (outcome, er
 		return outcome{}, err
 	}
 	if len(pages) == 0 && !lastKnown {
-		job, err := p.client.QueryJob(ctx, load.JobID)
+		job, err := p.awaitJob(ctx, load)
 		switch {
 		case isCode(err, "NOT_FOUND"):
 			p.Log.Warn("the org no longer has the bulk job; the read starts again", "object", p.run.Object, "job", load.JobID)
@@ -205,6 +205,11 @@ func (p *piece) continueLoad(ctx context.Context, load mirror.Load) (outcome, er
 		}
 		return outcome{after: time.Second}, nil
 	}
+	return p.finishLoad(ctx, load)
+}
+
+// finishLoad ends a load all of whose pages are in. The piece of the last page does it, or, if that one died, the run's own.
+func (p *piece) finishLoad(ctx context.Context, load mirror.Load) (outcome, error) {
 	if load.Read != load.Expected {
 		reason := fmt.Sprintf("Salesforce's bulk job %s says %d records, but its pages held %d; nothing is taken as complete and the read starts again", load.JobID, load.Expected, load.Read)
 		if err := p.Mirror.AbandonLoad(ctx, load.ID, reason); err != nil {
@@ -215,7 +220,10 @@ func (p *piece) continueLoad(ctx context.Context, load mirror.Load) (outcome, er
 	if err := p.progress(ctx, loadProgress(models.PhaseFinishing, load)); err != nil {
 		return outcome{}, err
 	}
-	load, err = p.Mirror.FinishLoad(ctx, load.ID)
+	load, err := p.Mirror.FinishLoad(ctx, load.ID)
+	if errors.Is(err, mirror.ErrNoLoad) {
+		return outcome{after: time.Second}, nil // another piece was faster, and ends the run
+	}
 	if err != nil {
 		return outcome{}, err
 	}
@@ -227,6 +235,18 @@ func (p *piece) continueLoad(ctx context.Context, load mirror.Load) (outcome, er
 		return outcome{}, nil
 	}
 	return p.finish(ctx, load.Result())
+}
+
+// awaitJob asks where Salesforce's job is. A young job is often done within the second: it is asked a few times before the
+// piece is put off, each time after twice as long.
+func (p *piece) awaitJob(ctx context.Context, load mirror.Load) (salesforce.Job, error) {
+	for wait := 100 * time.Millisecond; ; wait *= 2 {
+		job, err := p.client.QueryJob(ctx, load.JobID)
+		if err != nil || job.State.Ended() || wait > 400*time.Millisecond || time.Since(load.StartedAt) > 5*time.Second {
+			return job, err
+		}
+		pause(ctx, wait)
+	}
 }
 
 func loadProgress(phase models.RunPhase, l mirror.Load) models.RunProgress {
@@ -253,8 +273,12 @@ type pageArgs struct {
 	Object string `json:"object"`
 }
 
-func (pageArgs) Kind() string                 { return "page" }
-func (pageArgs) InsertOpts() river.InsertOpts { return once() }
+func (pageArgs) Kind() string { return "page" }
+func (pageArgs) InsertOpts() river.InsertOpts {
+	o := once()
+	o.Queue = pageQueue
+	return o
+}
 
 type pageWorker struct {
 	river.WorkerDefaults[pageArgs]
@@ -313,8 +337,12 @@ func (p *piece) page(ctx context.Context, args pageArgs) error {
 	case err != nil:
 		return err
 	}
-	load, _, _, err = p.Mirror.LoadProgress(ctx, args.Load)
+	load, lastKnown, allDone, err := p.Mirror.LoadProgress(ctx, args.Load)
 	if err != nil {
+		return err
+	}
+	if lastKnown && allDone && load.State == mirror.LoadOpen {
+		_, err := p.finishLoad(ctx, load)
 		return err
 	}
 	return p.progress(ctx, loadProgress(models.PhaseReading, load))

@@ -202,11 +202,15 @@ func TestConcurrentPages(t *testing.T) {
 						}
 						return rows(accountColumns, records...)
 					}
-					p := Page{Seq: i + 1, Staged: staged}
-					_, err := w.db.ApplyPage(w.ctx, l, p, make(), "", i == pages-1)
+					// Each names the page after it, which is planned already and under way beside it.
+					p, next := Page{Seq: i + 1, Staged: staged}, ""
+					if i < pages-1 {
+						next = fmt.Sprint(i + 2)
+					}
+					_, err := w.db.ApplyPage(w.ctx, l, p, make(), next, i == pages-1)
 					if errors.Is(err, ErrRetryStaged) {
 						p.Staged = true
-						_, err = w.db.ApplyPage(w.ctx, l, p, make(), "", i == pages-1)
+						_, err = w.db.ApplyPage(w.ctx, l, p, make(), next, i == pages-1)
 					}
 					if err != nil {
 						t.Error(err)

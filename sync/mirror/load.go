@@ -212,7 +212,9 @@ func (db *DB) ApplyPage(ctx context.Context, l Load, page Page, rows sobject.Row
 	_, err = w.tx.Exec(ctx, `UPDATE mirror.load_pages SET read = $3, new = $4, changed = $5, deleted = $6, unchanged = $7, refused = $8 WHERE load_id = $1 AND seq = $2`,
 		l.ID, page.Seq, r.Read, r.New, r.Changed, r.Deleted, r.Unchanged, r.Refused)
 	if err == nil && !last && next != "" {
-		_, err = w.tx.Exec(ctx, `INSERT INTO mirror.load_pages (load_id, seq, locator) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, l.ID, page.Seq+1, next)
+		// A page that was planned before may be under way: to meet its row would be to wait for it, while it waits for ours.
+		_, err = w.tx.Exec(ctx, `INSERT INTO mirror.load_pages (load_id, seq, locator) SELECT $1, $2, $3
+			WHERE NOT EXISTS (SELECT FROM mirror.load_pages WHERE load_id = $1 AND seq = $2) ON CONFLICT DO NOTHING`, l.ID, page.Seq+1, next)
 	}
 	if err != nil {
 		return Result{}, fmt.Errorf("keep the account of page %d of load %d: %w", page.Seq, l.ID, err)

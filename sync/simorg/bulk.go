@@ -457,7 +457,7 @@ func (c *call) bulkResults(j *job) error {
 	// Spelt as Salesforce does; Set would write it in Go's way.
 	h["Sforce-NumberOfRecords"] = []string{strconv.Itoa(to - from)}
 	var w io.Writer = c.w
-	if takesGzip(c.r) {
+	if !c.o.config.Plain && takesGzip(c.r) {
 		h.Set("Content-Encoding", "gzip")
 		h.Add("Vary", "Accept-Encoding")
 		z := zippers.Get().(*gzip.Writer)

@@ -42,6 +42,9 @@ type Config struct {
 	RefreshRotation bool
 	// SessionTimeout is how long an access token lives without being used; 0 means 2 hours.
 	SessionTimeout time.Duration
+	// Plain sends bodies uncompressed whatever the client takes, as an org may: for measurements, where compressing would take
+	// the cores from what is measured.
+	Plain bool
 	// StateFile, if not empty, is a journal of what was touched. It is read at the start, so that an org survives a restart.
 	StateFile string
 }

@@ -435,7 +435,7 @@ func (c *call) send(status int, body []byte) {
 	if h.Get("Content-Type") == "" {
 		h.Set("Content-Type", "application/json;charset=UTF-8")
 	}
-	if c.inner || len(body) < 1024 || !takesGzip(c.r) {
+	if c.inner || len(body) < 1024 || c.o.config.Plain || !takesGzip(c.r) {
 		h.Set("Content-Length", strconv.Itoa(len(body)))
 		c.w.WriteHeader(status)
 		_, _ = c.w.Write(body)
