@@ -160,6 +160,14 @@ func (p *piece) work(ctx context.Context) (outcome, error) {
 	if open {
 		return p.continueLoad(ctx, load)
 	}
+	done, ok, err := p.Mirror.DoneLoad(ctx, p.run.ID)
+	if err != nil {
+		return outcome{}, err
+	}
+	if ok && (p.run.Kind != models.RunResync || done.Kind == mirror.LoadResync) {
+		// The piece of the load's last page ended it, and is about to end the run, or died before it could.
+		return p.finish(ctx, done.Result())
+	}
 	mark, err := p.Mirror.Watermark(ctx, p.run.Object)
 	if err != nil {
 		return outcome{}, err

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/tandem-sync/tandem/models"
 	"github.com/tandem-sync/tandem/sync/simorg"
 )
@@ -19,6 +21,9 @@ func TestFirstSyncCopiesTheOrg(t *testing.T) {
 	for _, r := range w.cycle() {
 		if r.Kind != models.RunFirstSync || r.Refused != 0 {
 			t.Errorf("%s: %s with %d refused, want a first sync with none", r.Object, r.Kind, r.Refused)
+		}
+		if rows := scalar[int64](w, `SELECT count(*) FROM salesforce.`+pgx.Identifier{strings.ToLower(r.Object)}.Sanitize()); r.Read != rows || r.New != rows {
+			t.Errorf("%s: the run says %d read and %d new, the table has %d", r.Object, r.Read, r.New, rows)
 		}
 	}
 	w.equal()

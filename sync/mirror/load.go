@@ -86,6 +86,19 @@ func (db *DB) OpenLoad(ctx context.Context, object string) (Load, bool, error) {
 	return l, true, nil
 }
 
+// DoneLoad gives the load that a run completed; false if it completed none. A run whose piece died between the load's end and
+// its own finds by it what it did.
+func (db *DB) DoneLoad(ctx context.Context, runID int64) (Load, bool, error) {
+	l, _, _, err := scanLoad(db.pool.QueryRow(ctx, loadSelect+`WHERE l.run_id = $1 AND l.state = 'done' GROUP BY l.id ORDER BY l.id DESC LIMIT 1`, runID))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Load{}, false, nil
+	}
+	if err != nil {
+		return Load{}, false, fmt.Errorf("look for the load that run %d completed: %w", runID, err)
+	}
+	return l, true, nil
+}
+
 // LoadProgress tells how far a load has come: whether its last page is known, and whether all known pages are done. ErrNoLoad if there is none.
 func (db *DB) LoadProgress(ctx context.Context, id int64) (l Load, lastKnown, allDone bool, err error) {
 	l, lastKnown, allDone, err = scanLoad(db.pool.QueryRow(ctx, loadSelect+`WHERE l.id = $1 GROUP BY l.id`, id))
