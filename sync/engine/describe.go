@@ -58,9 +58,19 @@ func (w *describeWorker) Work(ctx context.Context, job *river.Job[describeArgs])
 	// Salesforce says when an object's metadata changed, but not surely when what this user may see of it did: now and then
 	// everything is described, changed or not.
 	conditional := job.Args.Cycle%describeFullEvery != 0
-	if err := e.describe(ctx, client, append(names, hidden...), conditional); err != nil {
+	wrong, err := e.describe(ctx, client, append(names, hidden...), conditional)
+	if err != nil {
 		return e.afterPiece(ctx, err, job.JobRow, waiting...)
 	}
+	var going []models.Run
+	for _, r := range waiting {
+		if cause := wrong[r.Object]; cause == nil {
+			going = append(going, r)
+		} else if err := e.fail(ctx, cause, []models.Run{r}); err != nil {
+			return err
+		}
+	}
+	waiting = going
 	asks, err := e.turns(ctx, waiting)
 	if err != nil {
 		return err
@@ -123,8 +133,10 @@ func (e *Engine) turns(ctx context.Context, runs []models.Run) (map[int64]asks, 
 }
 
 // describe reads the describes of the objects that changed since the last time and alters their tables. What is wrong with
-// one object is noted on it and does not hold up the others; the error returned concerns all of them.
-func (e *Engine) describe(ctx context.Context, client *salesforce.Client, names []string, conditional bool) error {
+// one object is noted on it, or given back for its run to fail with, and does not hold up the others; the error returned
+// concerns all of them.
+func (e *Engine) describe(ctx context.Context, client *salesforce.Client, names []string, conditional bool) (wrong map[string]error, err error) {
+	wrong = map[string]error{}
 	before, clocked := client.ServerTime()
 	requests := make([]salesforce.DescribeRequest, len(names))
 	for i, name := range names {
@@ -135,37 +147,39 @@ func (e *Engine) describe(ctx context.Context, client *salesforce.Client, names 
 			requests[i].IfModifiedSince = since
 		case err == nil:
 		case !errors.Is(err, mirror.ErrNoTable):
-			return err
+			return nil, err
 		}
 	}
 	described, err := client.DescribeMany(ctx, requests)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, d := range described {
 		switch {
 		case d.Err != nil && (salesforce.IsTransient(d.Err) || salesforce.IsHalting(d.Err)):
-			return d.Err
+			return nil, d.Err
 		case d.Err != nil:
 			code, message := errorWords(d.Err)
 			if err := e.Models.NoteObjectHidden(ctx, d.Object, code, message); err != nil {
-				return err
+				return nil, err
 			}
 		case d.NotModified:
 			if err := e.Models.NoteObjectVisible(ctx, d.Object, "", ""); err != nil {
-				return err
+				return nil, err
 			}
 		default:
 			if d.LastModified.IsZero() && clocked {
 				// Inside a composite reply the header may be missing. The org's time from before the question serves as well.
 				d.LastModified = before.Add(-time.Second).Truncate(time.Second)
 			}
-			if err := e.ensure(ctx, d); err != nil {
-				return err
+			if err := e.ensure(ctx, d); errors.Is(err, errObject) {
+				wrong[d.Object] = err
+			} else if err != nil {
+				return nil, err
 			}
 		}
 	}
-	return nil
+	return wrong, nil
 }
 
 // ensure makes one object's table fit its describe.
@@ -175,6 +189,9 @@ func (e *Engine) ensure(ctx context.Context, d salesforce.Described) error {
 		return err
 	}
 	_, change, err := e.Mirror.Ensure(ctx, d.Schema, mirror.Direction(o.Direction), d.LastModified)
+	if errors.Is(err, mirror.ErrRetype) {
+		return objectError("%w", err)
+	}
 	if err != nil {
 		return fmt.Errorf("make the table of %s fit its describe: %w", d.Object, err)
 	}

@@ -248,3 +248,45 @@ func TestPersonView(t *testing.T) {
 		t.Error("one kind of person is missing")
 	}
 }
+
+// A field whose values do not fit its new type stops its object, with the reason, and no other; nothing of it is touched.
+func TestRetypedFieldStopsItsObjectAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, small)
+	if err := w.org.AddField("Contact", simorg.FieldSpec{Name: "Mood__c", Type: "string", Length: 40}); err != nil {
+		t.Fatal(err)
+	}
+	contact := w.ids("Contact")[0]
+	if err := w.org.Update("Contact", contact, map[string]any{"Mood__c": "happy"}); err != nil {
+		t.Fatal(err)
+	}
+	w.work()
+	w.cycle()
+	w.org.RemoveField("Contact", "Mood__c")
+	if err := w.org.AddField("Contact", simorg.FieldSpec{Name: "Mood__c", Type: "double", Precision: 4}); err != nil {
+		t.Fatal(err)
+	}
+	number, err := w.models.RequestSync(t.Context(), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.until("the cycle ended", func() bool {
+		c, err := w.models.Cycle(t.Context(), number)
+		return err == nil && c.EndedAt != nil
+	})
+	runs, err := w.models.CycleRuns(t.Context(), number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range runs {
+		switch {
+		case r.Object != "Contact" && r.State != models.RunSucceeded:
+			t.Errorf("%s: %s %s", r.Object, r.State, r.Error)
+		case r.Object == "Contact" && (r.State != models.RunFailed || !strings.Contains(r.Error, "Mood__c") || !strings.Contains(r.Error, "happy")):
+			t.Errorf("Contact: %s %q, want it failed with the field and a value", r.State, r.Error)
+		}
+	}
+	if got := scalar[string](w, `SELECT mood__c FROM salesforce.contact WHERE sfid = $1`, contact); got != "happy" {
+		t.Errorf("the value is %q", got)
+	}
+}
