@@ -42,7 +42,7 @@ func connect(p *Program, ctx context.Context, args []string) error {
 		err = usagef("connect.auth_unknown", "auth", *auth)
 	}
 	if err != nil {
-		return usageError{err.Error()}
+		return usageError{strings.ReplaceAll(err.Error(), "\n", "; ")}
 	}
 	if c.LoginURL, err = p.CheckLoginURL(*login, p.Settings.AllowLocalOrg); err != nil {
 		return err
