@@ -87,6 +87,14 @@ func (r Run) Left(now time.Time) time.Duration {
 	return time.Duration(float64(now.Sub(*r.StartedAt)) / float64(r.Read) * float64(r.Expected-r.Read))
 }
 
+// Rate is how many records a second a run has read so far.
+func (r Run) Rate(now time.Time) int64 {
+	if r.StartedAt == nil || r.Read <= 0 {
+		return 0
+	}
+	return int64(float64(r.Read) / max(now.Sub(*r.StartedAt).Seconds(), 0.001))
+}
+
 // Run gives one run; ErrNotFound if there is none.
 func (db *DB) Run(ctx context.Context, id int64) (Run, error) {
 	var r Run

@@ -13,6 +13,9 @@ import (
 	"github.com/tandem-sync/tandem/sync/salesforce"
 )
 
+// pruneEvery is in which cycles the history that is too old is removed.
+const pruneEvery = 50
+
 // probeEvery is how often a refused connection is tried again, so that it mends itself once access is back.
 const probeEvery = 2 * time.Minute
 
@@ -79,6 +82,11 @@ func (e *Engine) turnCycle(ctx context.Context) error {
 			return err
 		}
 		e.Log.Info("cycle ended", "cycle", cycle.Number, "objects", cycle.ObjectsTotal, "rest", e.Rest)
+		if cycle.Number%pruneEvery == 0 {
+			if _, err := e.Models.PruneHistory(ctx); err != nil {
+				return err
+			}
+		}
 		if e.Rest > 0 {
 			return nil
 		}
