@@ -69,7 +69,11 @@ func (p *Program) connect(ctx context.Context, db *models.DB, c models.Connectio
 	if err := db.EnableStandardObjects(ctx, c.Report.Visible); err != nil {
 		return err
 	}
-	fmt.Fprintln(p.Out, say("connect.done", "org", c.OrgName, "user", c.UserName))
+	org := c.OrgName
+	if org == "" {
+		org = c.OrgID // its own name may be hidden from the user
+	}
+	fmt.Fprintln(p.Out, say("connect.done", "org", org, "user", c.UserName))
 	for _, check := range c.Report.Checks {
 		fmt.Fprintf(p.Out, "  %-6s  %s\n", say("check.state."+string(check.State)), terminal().Check(check))
 	}
