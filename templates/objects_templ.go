@@ -327,7 +327,7 @@ func Objects(p ObjectsProps) templ.Component {
 							return templ_7745c5c3_Err
 						}
 					default:
-						templ_7745c5c3_Err = chipView(chip{"green", "✓", p.L.T("objects.on")}, "choice-"+o.Name).Render(ctx, templ_7745c5c3_Buffer)
+						templ_7745c5c3_Err = chipView(chip{"plain", "✓", p.L.T("objects.on")}, "choice-"+o.Name).Render(ctx, templ_7745c5c3_Buffer)
 						if templ_7745c5c3_Err != nil {
 							return templ_7745c5c3_Err
 						}
@@ -461,7 +461,7 @@ func Object(p ObjectProps) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = chipView(objectChip(p.L, o.ObjectStatus), "object-state-"+o.Name).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = chipView(objectChip(p.Page, o.ObjectStatus), "object-state-"+o.Name).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -1509,7 +1509,7 @@ func runTable(p Page, runs []models.Run, withObject bool) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = chipView(runChip(p.L, r, p.Status.Now), "run-state").Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = chipView(runChip(p, r), "run-state").Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -40,6 +40,11 @@ func (p Page) SetAside() int64 {
 	return n
 }
 
+// Frozen tells that nobody works, whatever the rows of objects and runs say: what stands still must look neither green nor busy.
+func (p Page) Frozen() bool {
+	return p.Status.Cycle.State == models.CycleStopped || p.Status.Cycle.State == models.CyclePaused
+}
+
 func itoa(n int) string { return strconv.Itoa(n) }
 
 func iso(t time.Time) string { return t.UTC().Format(time.RFC3339) }
@@ -52,11 +57,18 @@ func cycleChip(l *locale.Locale, c models.CycleStatus) chip {
 	return chip{tone, "●", l.T("cycle.state." + string(c.State))}
 }
 
-func objectChip(l *locale.Locale, o models.ObjectStatus) chip {
+func objectChip(p Page, o models.ObjectStatus) chip {
+	l := p.L
 	switch o.State {
 	case models.ObjectReading, models.ObjectSending:
+		if p.Frozen() {
+			return chip{"grey", "■", stillText(l, *o.Run)}
+		}
 		return chip{"blue", "●", runText(l, *o.Run)}
 	case models.ObjectInSync:
+		if p.Frozen() && o.LastSyncedAt != nil {
+			return chip{"grey", "■", l.T("object.was_in_sync", "ago", l.Ago(*o.LastSyncedAt, p.Status.Now))}
+		}
 		return chip{"green", "✓", l.T("object.state.in-sync")}
 	case models.ObjectAttention:
 		switch {
@@ -91,7 +103,16 @@ func runText(l *locale.Locale, r models.Run) string {
 	return l.T("object.state.reading")
 }
 
-func runChip(l *locale.Locale, r models.Run, now time.Time) chip {
+// stillText says where a run stands that nobody works at.
+func stillText(l *locale.Locale, r models.Run) string {
+	if r.Expected > 0 && r.Read > 0 {
+		return l.T("object.still_of", "read", l.Number(r.Read), "expected", l.Number(r.Expected))
+	}
+	return l.T("object.still")
+}
+
+func runChip(p Page, r models.Run) chip {
+	l, now := p.L, p.Status.Now
 	switch r.State {
 	case models.RunSucceeded:
 		if r.Refused > 0 {
@@ -101,6 +122,9 @@ func runChip(l *locale.Locale, r models.Run, now time.Time) chip {
 	case models.RunFailed:
 		return chip{"red", "▲", l.T("run.state.failed")}
 	case models.RunRunning:
+		if p.Frozen() {
+			return chip{"grey", "■", stillText(l, r)}
+		}
 		if r.ResumesAt != nil {
 			return chip{"amber", "●", l.T("run.waits_until", "in", l.Ago(*r.ResumesAt, now))}
 		}
@@ -200,25 +224,33 @@ func niceTop(n int64) int64 {
 // ring is the heartbeat: how much of its circle is drawn.
 const ringLength = 264 // of a circle with the radius 42
 
-func ring(s models.Status) (dash string, centre time.Duration, ticking bool) {
+func ring(s models.Status) (dash string, centre, rest time.Duration) {
 	c := s.Cycle
 	switch {
 	case c.State == models.CycleSyncing && c.StartedAt != nil && c.EndedAt == nil:
-		share := 0.06
+		share := 0
 		if c.ObjectsTotal > 0 {
-			share = max(share, float64(c.ObjectsDone)/float64(c.ObjectsTotal))
+			share = ringLength * c.ObjectsDone / c.ObjectsTotal
 		}
-		return fmt.Sprintf("%d %d", int(share*ringLength), ringLength), s.Now.Sub(*c.StartedAt), true
+		return dashOf(share), s.Now.Sub(*c.StartedAt), 0
 	case c.State == models.CycleResting && c.NextAt != nil && c.EndedAt != nil:
 		left := max(c.NextAt.Sub(s.Now), 0)
-		rest := c.NextAt.Sub(*c.EndedAt)
-		share := 0.0
+		rest = c.NextAt.Sub(*c.EndedAt)
+		share := 0
 		if rest > 0 {
-			share = float64(left) / float64(rest)
+			share = int(ringLength * left / rest)
 		}
-		return fmt.Sprintf("%d %d", int(share*ringLength), ringLength), left, true
+		return dashOf(share), left, rest
 	}
-	return fmt.Sprintf("0 %d", ringLength), 0, false
+	return "", -1, 0
+}
+
+// dashOf draws a part of the ring; nothing at all where the part is empty, for round ends would leave a dot.
+func dashOf(share int) string {
+	if share <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d %d", share, ringLength)
 }
 
 func percent(r models.Run) string {

@@ -269,6 +269,15 @@ func TestEveryPageInEveryState(t *testing.T) {
 		all[path] = `data-testid="banner-no-worker"`
 	}
 	look("no worker", pages, all)
+	// What stands still looks neither green nor busy, and what a page exchanges while it is live is not read out each time.
+	for _, path := range pages {
+		_, body, _ := p.get(path)
+		for _, no := range []string{`class="chip green" data-testid="object-state-`, `class="chip blue"`, `role="alert"`} {
+			if strings.Contains(body, no) {
+				t.Errorf("without a worker %s has %s", path, no)
+			}
+		}
+	}
 
 	for _, path := range []string{"/objects/Nonsense", "/runs/999", "/runs/x", "/nowhere"} {
 		if status, body, _ := p.get(path); status != http.StatusNotFound || !strings.Contains(body, `data-testid="problem"`) {
