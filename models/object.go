@@ -34,7 +34,53 @@ type Object struct {
 	ErrorAt       *time.Time
 	LastSyncedAt  *time.Time
 	FirstSyncedAt *time.Time
+
+	Path           string            // how a custom object hangs from a person; empty for standard ones
+	RowFilter      string            // a condition in SOQL's words that narrows what is read
+	OnDeleted      OnDeleted         `gorm:"default:mark"`
+	FormulaHours   int               `gorm:"default:24"` // between two readings of formula fields; 0: never
+	CreatePolicy   CreatePolicy      `gorm:"default:all"`
+	CreateField    string            // with CreateOperator and CreateValue: the condition that a new row must meet
+	CreateOperator string            //
+	CreateValue    string            //
+	CreateDefaults map[string]string `gorm:"serializer:json;default:'{}'"` // field to text: what fills an empty field at the first sending
+	DeleteAllowed  bool              // a local deletion deletes in Salesforce too
+	Recreate       bool              // a local edit of a record that Salesforce deleted creates it again
+	Policy         ConflictPolicy    `gorm:"default:salesforce"`
+	ExternalID     string            `gorm:"column:external_id"` // the field by which a create happens once; empty: none
+	MatchEmail     bool              `gorm:"default:true"`       // before a create, people are looked for by e-mail
+	Visible        bool              `gorm:"default:true"`       // the org still has it
 }
+
+// OnDeleted says what becomes of the row of a record that was deleted in Salesforce.
+type OnDeleted string
+
+// What becomes of the row of a deleted record.
+const (
+	MarkDeleted   OnDeleted = "mark"   // it stays, isdeleted
+	RemoveDeleted OnDeleted = "remove" // it goes
+)
+
+// CreatePolicy says which new rows become records in Salesforce.
+type CreatePolicy string
+
+// Which new rows become records.
+const (
+	CreateAll       CreatePolicy = "all"
+	CreateCondition CreatePolicy = "condition"
+	CreateNone      CreatePolicy = "none"
+)
+
+// ConflictPolicy says who wins where both sides changed a field since they last agreed.
+type ConflictPolicy string
+
+// Who wins.
+const (
+	PolicySalesforce ConflictPolicy = "salesforce"
+	PolicyLocal      ConflictPolicy = "local"
+	PolicyNewest     ConflictPolicy = "newest"
+	PolicyAsk        ConflictPolicy = "ask"
+)
 
 // TableName is where objects are.
 func (Object) TableName() string { return "admin.objects" }
@@ -145,11 +191,11 @@ func (db *DB) NoteObjectHidden(ctx context.Context, name, code, message string) 
 }
 
 // ObjectsDue lists the objects that the next cycle reads: switched on, not paused, not hidden at the last look, and with no
-// run under way beside the cycle.
+// run of an earlier cycle still under way. What runs beside the cycle does not hold it up.
 func (db *DB) ObjectsDue(ctx context.Context) ([]string, error) {
 	var names []string
 	return names, db.gorm.WithContext(ctx).Raw(`SELECT name FROM admin.objects o WHERE enabled AND NOT paused AND NOT hidden
-		AND NOT EXISTS (SELECT FROM admin.runs r WHERE r.object = o.name AND r.ended_at IS NULL) ORDER BY position, name`).Scan(&names).Error
+		AND NOT EXISTS (SELECT FROM admin.runs r WHERE r.object = o.name AND r.lane = 'cycle' AND r.ended_at IS NULL) ORDER BY position, name`).Scan(&names).Error
 }
 
 // HiddenObjects lists the objects that are switched on and that the credentials could not see at the last look.

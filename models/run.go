@@ -3,6 +3,7 @@ package models
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -19,6 +20,9 @@ const (
 	RunResync    RunKind = "resync"     // all records again, because somebody asked
 	RunCheck     RunKind = "check"      // compares with the org
 	RunSend      RunKind = "send"       // sends local changes
+	RunFill      RunKind = "fill"       // fills a field that is new here, for all records
+	RunFormulas  RunKind = "formulas"   // reads formula fields again, which change without a stamp
+	RunSweep     RunKind = "sweep"      // compares the ids, to find what was purged
 )
 
 // RunState says where a run is in its life.
@@ -44,6 +48,9 @@ const (
 	PhasePreparing  RunPhase = "preparing"  // Salesforce prepares a bulk result
 	PhaseReading    RunPhase = "reading"
 	PhaseFinishing  RunPhase = "finishing" // statistics, indexes, the watermark
+	PhaseComparing  RunPhase = "comparing" // with the org
+	PhaseSending    RunPhase = "sending"
+	PhaseWaiting    RunPhase = "waiting" // for a person's yes
 )
 
 // Run is one pass over one object: one row of the history.
@@ -68,7 +75,9 @@ type Run struct {
 	Unchanged   int64
 	Sent        int64
 	Refused     int64
-	APICalls    int64 `gorm:"column:api_calls"`
+	Conflicts   int64
+	APICalls    int64          `gorm:"column:api_calls"`
+	Cursor      map[string]any `gorm:"serializer:json;default:'{}'"` // where the next piece goes on, where no other row tells
 	ErrorCode   string
 	Error       string
 }
@@ -151,12 +160,27 @@ func (db *DB) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
 	return r, q.Limit(f.Limit).Find(&r).Error
 }
 
-// RunHeld tells whether a run may not go on now: everything or its object is paused, or an older run of the object comes first.
+// turns groups the kinds of which an object has one run at a time working: the cycle's reading and what sends take turns,
+// and so does what reads all records.
+var turns = [][]RunKind{{RunFirstSync, RunChanges, RunSend}, {RunResync, RunFill, RunFormulas}, {RunCheck}, {RunSweep}}
+
+func turnsOf(k RunKind) []RunKind {
+	for _, group := range turns {
+		if slices.Contains(group, k) {
+			return group
+		}
+	}
+	return []RunKind{k}
+}
+
+// RunHeld tells whether a run may not go on now: everything or its object is paused, an older run that it takes turns with is
+// under way, or the object's first sync is.
 func (db *DB) RunHeld(ctx context.Context, r Run) (bool, error) {
 	var held bool
 	return held, db.gorm.WithContext(ctx).Raw(`SELECT EXISTS (SELECT FROM admin.state WHERE paused)
 		OR EXISTS (SELECT FROM admin.objects WHERE name = ? AND paused)
-		OR EXISTS (SELECT FROM admin.runs WHERE object = ? AND ended_at IS NULL AND id < ?)`, r.Object, r.Object, r.ID).Scan(&held).Error
+		OR EXISTS (SELECT FROM admin.runs WHERE object = ? AND ended_at IS NULL AND id <> ? AND (kind = 'first-sync' AND ? <> 'first-sync' OR id < ? AND kind IN ?))`,
+		r.Object, r.Object, r.ID, r.Kind, r.ID, turnsOf(r.Kind)).Scan(&held).Error
 }
 
 // StartRun notes that a worker has begun the run.
@@ -167,16 +191,16 @@ func (db *DB) StartRun(ctx context.Context, id int64) error {
 
 // RunProgress is how far a run has come. Counts are of the whole run, not of a piece.
 type RunProgress struct {
-	Phase                                                     RunPhase
-	Expected, Read, New, Changed, Deleted, Unchanged, Refused int64
+	Phase                                                                      RunPhase
+	Expected, Read, New, Changed, Deleted, Unchanged, Sent, Refused, Conflicts int64
 }
 
 // ProgressRun notes how far a run has come; whatever it waited for is over. Counts never go back: pieces of one run end in any order.
 func (db *DB) ProgressRun(ctx context.Context, id int64, p RunProgress) error {
 	return db.gorm.WithContext(ctx).Exec(`UPDATE admin.runs SET phase = ?, expected = CASE WHEN ? > 0 THEN ? ELSE expected END, read = greatest(read, ?), new = greatest(new, ?),
 		changed = greatest(changed, ?), deleted = greatest(deleted, ?), unchanged = greatest(unchanged, ?), refused = greatest(refused, ?),
-		heartbeat_at = ?, resumes_at = NULL, error_code = '', error = '' WHERE id = ? AND ended_at IS NULL`,
-		p.Phase, p.Expected, p.Expected, p.Read, p.New, p.Changed, p.Deleted, p.Unchanged, p.Refused, db.Now(), id).Error
+		sent = greatest(sent, ?), conflicts = greatest(conflicts, ?), heartbeat_at = ?, resumes_at = NULL, error_code = '', error = '' WHERE id = ? AND ended_at IS NULL`,
+		p.Phase, p.Expected, p.Expected, p.Read, p.New, p.Changed, p.Deleted, p.Unchanged, p.Refused, p.Sent, p.Conflicts, db.Now(), id).Error
 }
 
 // AddCalls adds API calls to a run's account.
@@ -192,10 +216,10 @@ func (db *DB) NoteRunWaits(ctx context.Context, id int64, code, message string, 
 
 // RunOutcome is how a run ended and what it did.
 type RunOutcome struct {
-	State                                           RunState
-	Read, New, Changed, Deleted, Unchanged, Refused int64
-	ErrorCode, Error                                string
-	Keep                                            bool // leave the counts as the last progress had them
+	State                                                            RunState
+	Read, New, Changed, Deleted, Unchanged, Sent, Refused, Conflicts int64
+	ErrorCode, Error                                                 string
+	Keep                                                             bool // leave the counts as the last progress had them
 }
 
 // FinishRun ends a run, and notes on its object that it is synced or what it failed with. A run that ended already stays as it ended.
@@ -212,6 +236,7 @@ func (db *DB) FinishRun(ctx context.Context, id int64, o RunOutcome) error {
 		set := map[string]any{"state": o.State, "phase": "", "ended_at": now, "heartbeat_at": now, "resumes_at": nil, "error_code": o.ErrorCode, "error": o.Error}
 		if !o.Keep {
 			set["read"], set["new"], set["changed"], set["deleted"], set["unchanged"], set["refused"] = o.Read, o.New, o.Changed, o.Deleted, o.Unchanged, o.Refused
+			set["sent"], set["conflicts"] = o.Sent, o.Conflicts
 		}
 		if r.StartedAt == nil {
 			set["started_at"] = now
@@ -279,6 +304,11 @@ func (db *DB) PruneHistory(ctx context.Context) (int64, error) {
 
 // RequestResync asks for an object to be read again in full. A resync that is under way already is the answer to a second request.
 func (db *DB) RequestResync(ctx context.Context, object, actor string) (Run, error) {
+	return db.RequestRun(ctx, object, RunResync, actor)
+}
+
+// RequestRun asks for a run beside the cycle. One of its lane that is under way already is the answer to a second request.
+func (db *DB) RequestRun(ctx context.Context, object string, kind RunKind, actor string) (Run, error) {
 	var run Run
 	err := db.tx(ctx, func(tx *gorm.DB) error {
 		var o Object
@@ -292,18 +322,23 @@ func (db *DB) RequestResync(ctx context.Context, object, actor string) (Run, err
 		if !o.Enabled {
 			return refuse(CodeConflict, "object.off", "name", object)
 		}
-		r := tx.Raw(`INSERT INTO admin.runs (object, kind, state, requested_by, requested_at) VALUES (?, 'resync', 'queued', ?, ?)
-			ON CONFLICT (object, (kind = 'resync')) WHERE ended_at IS NULL DO NOTHING RETURNING *`, object, actor, db.Now()).Scan(&run)
+		r := tx.Raw(`INSERT INTO admin.runs (object, kind, state, requested_by, requested_at) VALUES (?, ?, 'queued', ?, ?)
+			ON CONFLICT (object, lane) WHERE ended_at IS NULL DO NOTHING RETURNING *`, object, kind, actor, db.Now()).Scan(&run)
 		if r.Error != nil {
 			return r.Error
 		}
 		if r.RowsAffected == 0 {
-			return found(tx.First(&run, "object = ? AND kind = 'resync' AND ended_at IS NULL", object).Error)
+			return found(tx.First(&run, "object = ? AND kind = ? AND ended_at IS NULL", object, kind).Error)
 		}
-		if err := db.audit(tx, actor, "object.resync", object, nil); err != nil {
+		if err := db.audit(tx, actor, "object."+string(kind), object, nil); err != nil {
 			return err
 		}
 		return wake(tx)
 	})
 	return run, err
+}
+
+// SetCursor keeps where a run's next piece goes on.
+func (db *DB) SetCursor(ctx context.Context, id int64, cursor map[string]any) error {
+	return db.gorm.WithContext(ctx).Model(&Run{ID: id}).Select("cursor").Updates(&Run{Cursor: cursor}).Error
 }

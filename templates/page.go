@@ -365,3 +365,19 @@ func failedObjects(s models.Status) []models.ObjectStatus {
 	}
 	return failed
 }
+
+// objectTab is one of an object's pages.
+type objectTab struct{ name, label, url, count string }
+
+// objectTabs are an object's pages in their order.
+func objectTabs(p Page, o models.ObjectDetail) []objectTab {
+	tabs := []objectTab{
+		{"status", p.L.T("object.tab.status"), URLObject(o.Name), ""},
+		{"history", p.L.T("object.tab.history"), URLHistoryOf(o.Name), ""},
+	}
+	errors := objectTab{"errors", p.L.T("object.tab.errors"), URLErrorsOf(o.Name), ""}
+	if o.Refused > 0 {
+		errors.count = p.L.Number(o.Refused)
+	}
+	return append(tabs, errors)
+}

@@ -47,6 +47,11 @@ func URLHistoryOf(object string) string {
 	return URLHistory + "?" + url.Values{"object": {object}}.Encode()
 }
 
+// URLErrorsOf is what is set aside of one object.
+func URLErrorsOf(object string) string {
+	return URLErrors + "?" + url.Values{"object": {object}}.Encode()
+}
+
 // URLRecord opens a record in Salesforce; empty where the org's address is not known.
 func URLRecord(instance, sfid string) string {
 	if instance == "" || sfid == "" {

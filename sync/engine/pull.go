@@ -128,12 +128,18 @@ func (e *Engine) dropCanceled(ctx context.Context, run models.Run) error {
 	if run.State != models.RunCanceled {
 		return nil
 	}
-	load, open, err := e.Mirror.OpenLoad(ctx, run.Object)
+	load, open, err := e.Mirror.OpenLoad(ctx, run.Object, beside(run))
 	if err != nil || !open || load.RunID != run.ID {
 		return err
 	}
 	return e.Mirror.AbandonLoad(ctx, load.ID, "canceled")
 }
+
+// kinds are the runs that do something else than read all or what changed: each does one bounded piece and says how it goes on.
+var kinds = map[models.RunKind]func(*piece, context.Context) (outcome, error){}
+
+// beside tells whether a run's loads go on beside those of the cycle.
+func beside(r models.Run) bool { return r.Kind != models.RunFirstSync && r.Kind != models.RunChanges }
 
 func (p *piece) work(ctx context.Context) (outcome, error) {
 	var err error
@@ -153,7 +159,10 @@ func (p *piece) work(ctx context.Context) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	load, open, err := p.Mirror.OpenLoad(ctx, p.run.Object)
+	if do, ok := kinds[p.run.Kind]; ok {
+		return do(p, ctx)
+	}
+	load, open, err := p.Mirror.OpenLoad(ctx, p.run.Object, beside(p.run))
 	if err != nil {
 		return outcome{}, err
 	}

@@ -60,7 +60,7 @@ func TestLoadFromFirstPageToWatermark(t *testing.T) {
 	if _, err := w.db.FinishLoad(w.ctx, l.ID); !errors.Is(err, ErrNoLoad) {
 		t.Errorf("finishing twice: %v, want ErrNoLoad", err)
 	}
-	if _, open, err := w.db.OpenLoad(w.ctx, "Account"); open || err != nil {
+	if _, open, err := w.db.OpenLoad(w.ctx, "Account", false); open || err != nil {
 		t.Errorf("the load is still open: %v", err)
 	}
 }
@@ -452,7 +452,7 @@ func TestLoadsAndPages(t *testing.T) {
 	}
 	w.ensure(account())
 	l := w.load("Account", LoadFirst)
-	again := w.load("Account", LoadResync)
+	again := w.load("Account", LoadChanges)
 	equal(t, "the open load is the answer", again.ID, l.ID)
 	if err := w.db.PlanPage(w.ctx, l.ID, 2, "b"); err != nil {
 		t.Fatal(err)

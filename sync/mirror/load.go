@@ -19,6 +19,9 @@ const (
 	LoadFirst   LoadKind = "first"   // all records, for the first time
 	LoadResync  LoadKind = "resync"  // all records again
 	LoadChanges LoadKind = "changes" // many changes at once
+
+	LoadFill     LoadKind = "fill"     // some fields of all records, because they are new here
+	LoadFormulas LoadKind = "formulas" // the formula fields of all records again
 )
 
 // LoadState says where a bulk read is in its life.
@@ -74,9 +77,12 @@ func scanLoad(row pgx.Row) (l Load, lastKnown, allDone bool, err error) {
 	return l, lastKnown, allDone, err
 }
 
-// OpenLoad gives the bulk read that an object has under way; false if it has none.
-func (db *DB) OpenLoad(ctx context.Context, object string) (Load, bool, error) {
-	l, _, _, err := scanLoad(db.pool.QueryRow(ctx, loadSelect+`WHERE l.object = $1 AND l.state = 'open' GROUP BY l.id`, object))
+// Beside tells whether a load of this kind goes on beside those of the cycle. An object has at most one load of either sort open.
+func (k LoadKind) Beside() bool { return k != LoadFirst && k != LoadChanges }
+
+// OpenLoad gives the bulk read that an object has under way, of the cycle or beside it; false if it has none.
+func (db *DB) OpenLoad(ctx context.Context, object string, beside bool) (Load, bool, error) {
+	l, _, _, err := scanLoad(db.pool.QueryRow(ctx, loadSelect+`WHERE l.object = $1 AND l.beside = $2 AND l.state = 'open' GROUP BY l.id`, object, beside))
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Load{}, false, nil
 	}
@@ -123,7 +129,7 @@ func (db *DB) StartLoad(ctx context.Context, l Load) (Load, error) {
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	_, err = tx.Exec(ctx, fmt.Sprintf(`INSERT INTO mirror.loads (object, run_id, kind, job_id, soql, fields, watermark, expected, direct)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $3 = 'first' AND NOT EXISTS (SELECT FROM %s)) ON CONFLICT (object) WHERE state = 'open' DO NOTHING`, t.name()),
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $3 = 'first' AND NOT EXISTS (SELECT FROM %s)) ON CONFLICT (object, beside) WHERE state = 'open' DO NOTHING`, t.name()),
 		l.Object, l.RunID, string(l.Kind), l.JobID, l.SOQL, l.Fields, l.Watermark, l.Expected)
 	if err != nil {
 		return Load{}, fmt.Errorf("start a load of %s: %w", l.Object, err)
@@ -131,7 +137,7 @@ func (db *DB) StartLoad(ctx context.Context, l Load) (Load, error) {
 	if err := tx.Commit(ctx); err != nil {
 		return Load{}, fmt.Errorf("start a load of %s: %w", l.Object, err)
 	}
-	l, open, err := db.OpenLoad(ctx, l.Object)
+	l, open, err := db.OpenLoad(ctx, l.Object, l.Kind.Beside())
 	if err == nil && !open {
 		err = ErrNoLoad
 	}

@@ -1,0 +1,122 @@
+package models
+
+import (
+	"context"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+)
+
+// ApprovalKind says what waits for a person's yes.
+type ApprovalKind string
+
+// What waits for a person's yes.
+const (
+	ApproveFirstSend  ApprovalKind = "first-send" // the first sending of a connection; of no one object
+	ApproveDeletions  ApprovalKind = "deletions"  // more deletions at once than the brake lets through
+	ApproveConnection ApprovalKind = "connection" // another user of the same org sees less or more
+)
+
+// Approval is a question to the admin, in numbers. It is open until somebody answers; there is one open of a kind and object.
+type Approval struct {
+	ID         int64 `gorm:"primaryKey"`
+	Kind       ApprovalKind
+	Object     string           // empty: concerns them all
+	Counts     map[string]int64 `gorm:"serializer:json"` // what it is about, in numbers; the names are of the kind
+	AskedAt    time.Time
+	AnsweredAt *time.Time
+	Answer     *bool
+	AnsweredBy string
+}
+
+// TableName is where approvals are.
+func (Approval) TableName() string { return "admin.approvals" }
+
+// AskApproval asks a person, or brings the numbers of the open question up to date.
+func (db *DB) AskApproval(ctx context.Context, kind ApprovalKind, object string, counts map[string]int64) (Approval, error) {
+	a := Approval{Kind: kind, Object: object, Counts: counts, AskedAt: db.Now()}
+	err := db.gorm.WithContext(ctx).Clauses(clause.OnConflict{
+		Columns:     []clause.Column{{Name: "kind"}, {Name: "object"}},
+		TargetWhere: clause.Where{Exprs: []clause.Expression{clause.Expr{SQL: "answered_at IS NULL"}}},
+		DoUpdates:   clause.AssignmentColumns([]string{"counts"}),
+	}, clause.Returning{}).Create(&a).Error
+	return a, err
+}
+
+// OpenApprovals lists the questions that nobody has answered, oldest first.
+func (db *DB) OpenApprovals(ctx context.Context) ([]Approval, error) {
+	var a []Approval
+	return a, db.gorm.WithContext(ctx).Where("answered_at IS NULL").Order("id").Find(&a).Error
+}
+
+// LastApproval gives the newest question of a kind and object, answered or not; ErrNotFound if there was none.
+func (db *DB) LastApproval(ctx context.Context, kind ApprovalKind, object string) (Approval, error) {
+	var a Approval
+	return a, found(db.gorm.WithContext(ctx).Order("id DESC").First(&a, "kind = ? AND object = ?", kind, object).Error)
+}
+
+// AnswerApproval answers a question. One that was answered meanwhile is refused.
+func (db *DB) AnswerApproval(ctx context.Context, id int64, yes bool, actor string) (Approval, error) {
+	var a Approval
+	err := db.tx(ctx, func(tx *gorm.DB) error {
+		if err := found(tx.Clauses(clause.Locking{Strength: "UPDATE"}).First(&a, "id = ?", id).Error); err != nil {
+			return err
+		}
+		if a.AnsweredAt != nil {
+			return refuse(CodeConflict, "approval.answered", "by", a.AnsweredBy)
+		}
+		now := db.Now()
+		a.AnsweredAt, a.Answer, a.AnsweredBy = &now, &yes, actor
+		if err := tx.Save(&a).Error; err != nil {
+			return err
+		}
+		action := "approval.no"
+		if yes {
+			action = "approval.yes"
+		}
+		if err := db.audit(tx, actor, action, a.Object, map[string]string{"kind": string(a.Kind)}); err != nil {
+			return err
+		}
+		return wake(tx)
+	})
+	return a, err
+}
+
+// Notice is news that a person should see once. Message is a key of the catalogue of sentences, Params what its sentence names.
+type Notice struct {
+	ID      int64 `gorm:"primaryKey"`
+	At      time.Time
+	Object  string
+	Message string
+	Params  map[string]string `gorm:"serializer:json"`
+	SeenAt  *time.Time
+	SeenBy  string
+}
+
+// TableName is where notices are.
+func (Notice) TableName() string { return "admin.notices" }
+
+// AddNotice tells news of an object; params are pairs of name and value.
+func (db *DB) AddNotice(ctx context.Context, object, message string, params ...string) error {
+	n := Notice{At: db.Now(), Object: object, Message: message, Params: map[string]string{}}
+	for i := 0; i+1 < len(params); i += 2 {
+		n.Params[params[i]] = params[i+1]
+	}
+	return db.gorm.WithContext(ctx).Create(&n).Error
+}
+
+// OpenNotices lists the news that nobody has put away, newest first; of one object, or of all.
+func (db *DB) OpenNotices(ctx context.Context, object string, limit int) ([]Notice, error) {
+	q := db.gorm.WithContext(ctx).Where("seen_at IS NULL").Order("id DESC").Limit(limit)
+	if object != "" {
+		q = q.Where("object = ?", object)
+	}
+	var n []Notice
+	return n, q.Find(&n).Error
+}
+
+// SeeNotices puts news away: those up to and including id, of one object, or of all.
+func (db *DB) SeeNotices(ctx context.Context, upTo int64, object, actor string) error {
+	return db.gorm.WithContext(ctx).Exec(`UPDATE admin.notices SET seen_at = ?, seen_by = ? WHERE seen_at IS NULL AND id <= ? AND (? = '' OR object = ?)`, db.Now(), actor, upTo, object, object).Error
+}
