@@ -16,14 +16,18 @@ import (
 	"github.com/tandem-sync/tandem/sync/sobject"
 )
 
-// opBulk begins what is being done in every error of the Bulk API.
-const opBulk = "bulk query"
+// What begins the words for what is being done, in every error of the Bulk API.
+const (
+	opBulk   = "bulk query"
+	opIngest = "bulk ingest"
+)
 
 // JobState is where a Bulk job is.
 type JobState string
 
-// The states of a query job. Salesforce moves a job on; only AbortQueryJob is the caller's.
+// The states of a job. Salesforce moves a job on; aborting one, and closing one that takes data, is the caller's.
 const (
+	JobOpen           JobState = "Open"           // takes data; of ingest jobs
 	JobUploadComplete JobState = "UploadComplete" // queued
 	JobInProgress     JobState = "InProgress"
 	JobComplete       JobState = "JobComplete" // results can be read, for 7 days
@@ -34,14 +38,15 @@ const (
 // Ended tells whether the job's state is its last.
 func (s JobState) Ended() bool { return s == JobComplete || s == JobFailed || s == JobAborted }
 
-// Job is a query job of Bulk API 2.0.
+// Job is a job of Bulk API 2.0.
 type Job struct {
 	ID               string
-	Operation        string // query, queryAll
+	Operation        string // query, queryAll, insert, update, upsert, delete
 	Object           string
 	State            JobState
 	CreatedAt        time.Time
 	RecordsProcessed int64
+	RecordsFailed    int64 // of those processed; ingest jobs only
 	Retries          int
 	Took             time.Duration
 	ErrorMessage     string
@@ -52,7 +57,11 @@ func (j Job) Err() error {
 	if j.State != JobFailed && j.State != JobAborted {
 		return nil
 	}
-	e := &APIError{Op: opBulk + " of " + j.Object, Code: CodeJobFailed, Message: j.ErrorMessage}
+	op := opBulk
+	if j.Operation != "" && !strings.HasPrefix(j.Operation, "query") {
+		op = opIngest
+	}
+	e := &APIError{Op: op + " of " + j.Object, Code: CodeJobFailed, Message: j.ErrorMessage}
 	// Jobs write "Code : message".
 	if code, message, ok := strings.Cut(j.ErrorMessage, " : "); ok && code != "" && !strings.Contains(code, " ") {
 		e.Code, e.Message = code, message
@@ -70,6 +79,7 @@ type jobAnswer struct {
 	State            JobState `json:"state"`
 	CreatedDate      stamp    `json:"createdDate"`
 	RecordsProcessed int64    `json:"numberRecordsProcessed"`
+	RecordsFailed    int64    `json:"numberRecordsFailed"`
 	Retries          int      `json:"retries"`
 	Took             int64    `json:"totalProcessingTime"` // milliseconds
 	ErrorMessage     string   `json:"errorMessage"`
@@ -78,7 +88,7 @@ type jobAnswer struct {
 func (a jobAnswer) job() Job {
 	return Job{
 		ID: a.ID, Operation: a.Operation, Object: a.Object, State: a.State, CreatedAt: a.CreatedDate.at,
-		RecordsProcessed: a.RecordsProcessed, Retries: a.Retries, Took: time.Duration(a.Took) * time.Millisecond, ErrorMessage: a.ErrorMessage,
+		RecordsProcessed: a.RecordsProcessed, RecordsFailed: a.RecordsFailed, Retries: a.Retries, Took: time.Duration(a.Took) * time.Millisecond, ErrorMessage: a.ErrorMessage,
 	}
 }
 

@@ -229,8 +229,9 @@ type request struct {
 	query  string // escaped
 	header http.Header
 	body   []byte
-	media  string // of the body; JSON if empty
-	accept string // what the answer must be: mediaJSON, mediaCSV, or "" for nothing in particular
+	stream func(io.Writer) error // writes the body, once for each try, in place of body
+	media  string                // of the body; JSON if empty
+	accept string                // what the answer must be: mediaJSON, mediaCSV, or "" for nothing in particular
 	within time.Duration
 	// again allows another try though an earlier one may have reached Salesforce: the call only reads, or doing it twice is
 	// doing it once.
@@ -342,17 +343,25 @@ func (c *Client) newRequest(ctx context.Context, r request, token Token) (*http.
 		target += "?" + r.query
 	}
 	var body io.Reader
-	if r.body != nil {
+	var end io.Closer
+	switch {
+	case r.stream != nil:
+		pipe := piped(r.stream)
+		body, end = pipe, pipe
+	case r.body != nil:
 		body = bytes.NewReader(r.body)
 	}
 	req, err := http.NewRequestWithContext(ctx, r.method, target, body)
 	if err != nil {
+		if end != nil {
+			_ = end.Close()
+		}
 		return nil, fmt.Errorf("%s: the address %s%s cannot be asked", r.op, base, r.path)
 	}
 	for name, values := range r.header {
 		req.Header[name] = values
 	}
-	if r.body != nil {
+	if body != nil {
 		media := r.media
 		if media == "" {
 			media = contentJSON
@@ -373,6 +382,13 @@ func (c *Client) newRequest(ctx context.Context, r request, token Token) (*http.
 		req.Header.Set("User-Agent", c.cfg.ClientName)
 	}
 	return req, nil
+}
+
+// piped gives what write writes as it is read. The transport closes it however the request ends, and that ends write too.
+func piped(write func(io.Writer) error) io.ReadCloser {
+	r, w := io.Pipe()
+	go func() { _ = w.CloseWithError(write(w)) }()
+	return r
 }
 
 var errSilent = errors.New("no answer within the time it may take")

@@ -584,3 +584,50 @@ func TestSimorgWritesByCollections(t *testing.T) {
 		t.Errorf("%v, %d more leads, want an error of the network and one lead", err, w.org.Count("Lead")-before)
 	}
 }
+
+// Many records are written by an ingest job, and known again by a column of their own.
+func TestSimorgWritesByIngest(t *testing.T) {
+	w := simulate(t, simorg.Config{Leads: 20})
+	key, err := w.org.Create("Lead", map[string]any{"LastName": "There already", "Company": "Acme"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	job, err := w.client.CreateIngestJob(t.Context(), "Lead", salesforce.IngestUpdate, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = w.client.UploadIngest(t.Context(), job.ID, []string{"Id", "Title", "Description"}, func(r *salesforce.IngestRows) error {
+		if err := r.Add(key, "A, \"quoted\"\ntitle", salesforce.IngestNull); err != nil {
+			return err
+		}
+		return r.Add("00Q000000000000AAA", "Nobody", "")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.client.CloseIngest(t.Context(), job.ID); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); !job.State.Ended() && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if job, err = w.client.IngestJob(t.Context(), job.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if job.State != salesforce.JobComplete || job.Err() != nil {
+		t.Fatalf("%+v", job)
+	}
+	n := 0
+	for r, err := range w.client.Succeeded(t.Context(), job.ID) {
+		if n++; err != nil || string(r.ID) != key || r.Cell("Id") != key || r.Created {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}
+	for r, err := range w.client.Failed(t.Context(), job.ID) {
+		if n++; err != nil || r.Cell("Id") != "00Q000000000000AAA" || !salesforce.HasCode(r.Err(), "INVALID_CROSS_REFERENCE_KEY") {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}
+	if f, _ := w.org.Get("Lead", key); n != 2 || f["Title"] != "A, \"quoted\"\ntitle" {
+		t.Errorf("%d results, and the record is %v", n, f)
+	}
+}

@@ -188,7 +188,11 @@ func (c *Client) sendRecords(ctx context.Context, op, method, below string, reco
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
-	return c.collection(ctx, request{op: op, method: method, path: below, body: payload, header: how.header()}, len(records))
+	ids := make([]sobject.ID, len(records))
+	for i, r := range records {
+		ids[i] = r.ID
+	}
+	return c.collection(ctx, request{op: op, method: method, path: below, body: payload, header: how.header()}, ids)
 }
 
 // DeleteRecords deletes up to CollectionMax records. A record that is deleted already is refused with ENTITY_IS_DELETED.
@@ -199,10 +203,12 @@ func (c *Client) DeleteRecords(ctx context.Context, ids []sobject.ID, how Sendin
 		list[i] = url.QueryEscape(string(id))
 	}
 	query := "ids=" + strings.Join(list, ",") + "&allOrNone=" + strconv.FormatBool(how.AllOrNone)
-	return c.collection(ctx, request{op: "delete records", method: http.MethodDelete, query: query}, len(ids))
+	return c.collection(ctx, request{op: "delete records", method: http.MethodDelete, query: query}, ids)
 }
 
-func (c *Client) collection(ctx context.Context, r request, n int) ([]CollectionResult, error) {
+// collection sends records whose ids are known, or empty where Salesforce is to make them.
+func (c *Client) collection(ctx context.Context, r request, ids []sobject.ID) ([]CollectionResult, error) {
+	n := len(ids)
 	if n == 0 {
 		return nil, nil
 	}
@@ -263,7 +269,22 @@ func (c *Client) collection(ctx context.Context, r request, n int) ([]Collection
 			results[i].Errors = append(results[i].Errors, refusal)
 		}
 	}
-	return results, nil
+	return results, inPlace(r.op, ids, results)
+}
+
+// inPlace makes sure that each result stands where its record stood. Salesforce answers in order; should an answer name another record
+// than the one in its place, taking it for this one's would note an outcome on the wrong record.
+func inPlace(op string, ids []sobject.ID, results []CollectionResult) error {
+	for i, id := range ids {
+		if id == "" || results[i].ID == "" || results[i].ID == id {
+			continue
+		}
+		if full, err := sobject.ParseID(string(id)); err == nil && results[i].ID == full {
+			continue
+		}
+		return &APIError{Op: op, Code: CodeMalformedReply, Message: fmt.Sprintf("the result of record %s stands in the place of %s", results[i].ID, id)}
+	}
+	return nil
 }
 
 // Retrieve reads up to RetrieveMax records of one object by their ids, in one call, with cells like those of QueryRows.

@@ -73,10 +73,10 @@ func TestCollections(t *testing.T) {
 	}
 
 	o.handle("PATCH "+rest+"/composite/sobjects", func(w http.ResponseWriter, r *http.Request) {
-		checkBody(t, r, `{"allOrNone":true,"records":[{"attributes":{"type":"Lead"},"id":"00Q5f00002JUX1JAAX","Status":"Open"}]}`)
+		checkBody(t, r, `{"allOrNone":true,"records":[{"attributes":{"type":"Lead"},"id":"003RO0000035WQgYAM","Status":"Open"}]}`)
 		answer(w, 200, `[{"id":"003RO0000035WQgYAM","success":true,"errors":[]}]`)
 	})
-	if got, err = o.client.UpdateRecords(t.Context(), []Record{{Object: "Lead", ID: "00Q5f00002JUX1JAAX", Fields: map[string]Value{"Status": Text("Open")}}}, Sending{AllOrNone: true, AutoAssign: true}); err != nil || !got[0].Success || got[0].Created {
+	if got, err = o.client.UpdateRecords(t.Context(), []Record{{Object: "Lead", ID: "003RO0000035WQgYAM", Fields: map[string]Value{"Status": Text("Open")}}}, Sending{AllOrNone: true, AutoAssign: true}); err != nil || !got[0].Success || got[0].Created {
 		t.Errorf("%+v, %v", got, err)
 	}
 	o.handle("PATCH "+rest+"/composite/sobjects/Lead/Ext__c", func(w http.ResponseWriter, r *http.Request) {
@@ -87,12 +87,12 @@ func TestCollections(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	o.handle("DELETE "+rest+"/composite/sobjects", func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.RawQuery != "ids=00Q5f00002JUX1JAAX,003RO0000035WQgYAM&allOrNone=false" {
+		if r.URL.RawQuery != "ids=a00D0000008pQR5IAM,003RO0000035WQgYAM&allOrNone=false" {
 			t.Errorf("asked %s", r.URL)
 		}
-		answer(w, 200, `[{"id":"003RO0000035WQgYAM","success":true,"errors":[]},{"id":"003RO0000035WQgYAM","success":false,"errors":[{"statusCode":"ENTITY_IS_DELETED","message":"entity is deleted","fields":[]}]}]`)
+		answer(w, 200, `[{"id":"a00D0000008pQR5IAM","success":true,"errors":[]},{"id":"003RO0000035WQgYAM","success":false,"errors":[{"statusCode":"ENTITY_IS_DELETED","message":"entity is deleted","fields":[]}]}]`)
 	})
-	if got, err = o.client.DeleteRecords(t.Context(), []sobject.ID{"00Q5f00002JUX1JAAX", "003RO0000035WQgYAM"}, Sending{}); err != nil || !got[0].Success || !HasCode(got[1].Err(), CodeEntityIsDeleted) {
+	if got, err = o.client.DeleteRecords(t.Context(), []sobject.ID{"a00D0000008pQR5IAM", "003RO0000035WQgYAM"}, Sending{}); err != nil || !got[0].Success || !HasCode(got[1].Err(), CodeEntityIsDeleted) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -143,5 +143,68 @@ func TestRetrieve(t *testing.T) {
 	o.handle("POST "+rest+"/composite/sobjects/Task", cutBody)
 	if err := o.client.Retrieve(t.Context(), "Task", ids, []string{"Id"}, read); err == nil {
 		t.Error("a cut reply was taken")
+	}
+}
+
+// A result that names another record than the one in its place is no result of this one.
+func TestCollectionResultsOutOfPlace(t *testing.T) {
+	o := newOrg(t)
+	o.handle("PATCH "+rest+"/composite/sobjects", say(200, `[{"id":"a00D0000008pQR5IAM","success":true,"errors":[]},{"id":"003RO0000035WQgYAM","success":true,"errors":[]}]`))
+	records := []Record{{Object: "Lead", ID: "003RO0000035WQgYAM"}, {Object: "Lead", ID: "a00D0000008pQR5IAM"}}
+	if got, err := o.client.UpdateRecords(t.Context(), records, Sending{}); !HasCode(err, CodeMalformedReply) || IsHalting(err) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	slices.Reverse(records)
+	records[0].ID = "a00D0000008pQR5"
+	if got, err := o.client.UpdateRecords(t.Context(), records, Sending{}); err != nil || !got[1].Success {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestQueryTogether(t *testing.T) {
+	o := newOrg(t)
+	questions := []Question{{[]string{"Id", "Email"}, "SELECT Id, Email FROM Lead WHERE Email IN ('a&b@x.com')"}, {[]string{"Id"}, "SELECT Id FROM Contact"}, {[]string{"Id"}, "SELECT Id FROM Campaign"}}
+	calls := 0
+	o.handle("POST "+rest+"/composite", func(w http.ResponseWriter, r *http.Request) {
+		calls++
+		checkBody(t, r, `{"allOrNone":false,"compositeRequest":[{"method":"GET","url":"`+rest+`/query?q=SELECT+Id,+Email+FROM+Lead+WHERE+Email+IN+('a%26b%40x.com')","referenceId":"q0"},
+			{"method":"GET","url":"`+rest+`/query?q=SELECT+Id+FROM+Contact","referenceId":"q1"},{"method":"GET","url":"`+rest+`/query?q=SELECT+Id+FROM+Campaign","referenceId":"q2"}]}`)
+		answer(w, 200, `{"compositeResponse":[{"body":{"totalSize":1,"done":true,"records":[{"attributes":{"type":"Lead"},"Id":"a00D0000008pQR5IAM","Email":"a&b@x.com"}]},"httpHeaders":{},"httpStatusCode":200,"referenceId":"q0"},
+			{"body":{"totalSize":2,"done":false,"nextRecordsUrl":"/x","records":[{"Id":"1"}]},"httpHeaders":{},"httpStatusCode":200,"referenceId":"q1"},
+			{"body":{"totalSize":0,"done":true,"records":[]},"httpHeaders":{},"httpStatusCode":200,"referenceId":"q2"}]}`)
+	})
+	alone := 0
+	o.handle("GET "+rest+"/query", func(w http.ResponseWriter, r *http.Request) {
+		alone++
+		if strings.Contains(r.URL.Query().Get("q"), "Contact") {
+			answer(w, 200, `{"totalSize":2,"done":true,"records":[{"Id":"1"},{"Id":"2"}]}`)
+			return
+		}
+		answer(w, 200, `{"totalSize":1,"done":true,"records":[{"Id":"3"}]}`)
+	})
+	var got []string
+	ask := func() error {
+		got = nil
+		return o.client.QueryTogether(t.Context(), questions, func(i int, cells [][]byte) error {
+			got = append(got, strings.Repeat("*", i)+string(cells[0]))
+			return nil
+		})
+	}
+	// An answer that is not whole is asked for anew, alone.
+	if err := ask(); err != nil || !slices.Equal(got, []string{"a00D0000008pQR5IAM", "*1", "*2"}) || calls != 1 || alone != 1 {
+		t.Errorf("%v, %v after %d and %d calls", got, err, calls, alone)
+	}
+	o2 := newOrg(t)
+	o2.handle("POST "+rest+"/composite", say(200, `{"compositeResponse":[{"body":[{"message":"No such column","errorCode":"INVALID_FIELD"}],"httpHeaders":{},"httpStatusCode":400,"referenceId":"q0"}]}`))
+	if err := o2.client.QueryTogether(t.Context(), questions, nil); !HasCode(err, CodeInvalidField) {
+		t.Errorf("a query that is refused: %v", err)
+	}
+	// An org without composite requests.
+	o3 := newOrg(t)
+	o3.handle("POST "+rest+"/composite", say(404, `[{"message":"The requested resource does not exist","errorCode":"NOT_FOUND"}]`))
+	o3.handle("GET "+rest+"/query", say(200, `{"totalSize":1,"done":true,"records":[{"Id":"3"}]}`))
+	o.client = o3.client
+	if err := ask(); err != nil || !slices.Equal(got, []string{"3", "*3", "**3"}) {
+		t.Errorf("%v, %v", got, err)
 	}
 }

@@ -151,10 +151,10 @@ func RetryAfter(err error) time.Duration {
 func IsLocatorGone(err error) bool { return HasCode(err, CodeInvalidQueryLocator) }
 
 // IsBulkUnsupported tells that the Bulk API does not take this object or query, though REST may: read it by QueryRows.
-// It is true for errors of CreateQueryJob and of Job.Err only.
+// It is true for errors of CreateQueryJob, of CreateIngestJob and of Job.Err only.
 func IsBulkUnsupported(err error) bool {
 	api, ok := errors.AsType[*APIError](err)
-	if !ok || !strings.HasPrefix(api.Op, opBulk) || api.Status >= 500 {
+	if !ok || !strings.HasPrefix(api.Op, opBulk) && !strings.HasPrefix(api.Op, opIngest) || api.Status >= 500 {
 		return false
 	}
 	message := strings.ToLower(api.Message)

@@ -47,7 +47,7 @@ func (c *Client) Query(ctx context.Context, soql string, all bool) iter.Seq2[*Qu
 // https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_query.htm
 func (c *Client) QueryRows(ctx context.Context, columns []string, soql string, all bool) iter.Seq2[*QueryPage, error] {
 	return func(yield func(*QueryPage, error) bool) {
-		const op = "query"
+		const op = opQuery
 		tree, err := columnTree(columns)
 		if err != nil {
 			yield(nil, fmt.Errorf("%s: %w", op, err))
@@ -127,7 +127,7 @@ func (c *Client) openPage(ctx context.Context, op, path, query string, columns [
 func (c *Client) nextPage(next string) (path, query string, err error) {
 	next = strings.TrimPrefix(next, c.cached().InstanceURL)
 	if !strings.HasPrefix(next, "/") {
-		return "", "", &APIError{Op: "query", Code: CodeMalformedReply, Message: "the next page's address is not a path of this org"}
+		return "", "", &APIError{Op: opQuery, Code: CodeMalformedReply, Message: "the next page's address is not a path of this org"}
 	}
 	path, query, _ = strings.Cut(next, "?")
 	return path, query, nil
