@@ -377,7 +377,7 @@ func (c *call) createBulkQuery() error {
 	}
 	o := c.o
 	o.mu.RLock()
-	b := &binder{v: o.view(), src: q.Query, all: q.Operation == "queryAll", bulk: true}
+	b := &binder{v: c.view(), src: q.Query, all: q.Operation == "queryAll", bulk: true}
 	if j.bound, perr = b.bind(statement, nil); perr == nil {
 		if x := j.bound.object; x.noBulk {
 			o.mu.RUnlock()
@@ -489,7 +489,7 @@ func (c *call) writeCSV(w io.Writer, j *job, from, to int) {
 		out = append(out, '"')
 	}
 	out = append(out, end...)
-	v := c.o.view()
+	v := c.view()
 	columns := j.bound.columns
 	simple := make([]*field, len(columns))
 	for k, col := range columns {

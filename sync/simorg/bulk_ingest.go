@@ -2,7 +2,6 @@ package simorg
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -44,13 +43,14 @@ func (c *call) createIngest() error {
 		return err
 	}
 	c.o.mu.RLock()
-	x := c.o.object(q.Object)
+	x := c.find(q.Object)
 	c.o.mu.RUnlock()
 	invalid := func(text string) error { return fail(http.StatusBadRequest, "INVALIDJOB", text) }
 	if x == nil {
 		return fail(http.StatusBadRequest, "INVALIDENTITY", "Entity '"+q.Object+"' is not supported by the Bulk API.")
 	}
-	can := map[string]bool{"insert": x.createable, "update": x.updateable, "upsert": x.createable && x.updateable, "delete": x.deletable, "hardDelete": x.deletable}
+	a := c.access
+	can := map[string]bool{"insert": a.createable(x), "update": a.updateable(x), "upsert": a.createable(x) && a.updateable(x), "delete": a.deletable(x), "hardDelete": a.deletable(x)}
 	ok, known := can[q.Operation]
 	switch {
 	case !known:
@@ -61,7 +61,7 @@ func (c *call) createIngest() error {
 	j.ingest, j.object, j.state = true, x.name, jobOpen
 	j.upload = &upload{}
 	if q.Operation == "upsert" {
-		f := x.field(q.ExternalID)
+		f := a.field(x, q.ExternalID)
 		if f == nil || !f.ExternalID && f.Type != "id" {
 			return fail(http.StatusBadRequest, "INVALIDJOB", "InvalidJob : External ID was blank for "+x.name+". An External ID must be specified for upsert.")
 		}
@@ -115,7 +115,7 @@ func (o *Org) ingest(j *job, most int) {
 	}
 	o.mu.RLock()
 	x := o.byName[lower(j.object)]
-	bad := badColumn(x, j, u.header)
+	bad := badColumn(o.accessOf(j.user), x, j, u.header)
 	o.mu.RUnlock()
 	if bad != "" {
 		failed("InvalidBatch : Field name not found : " + bad)
@@ -168,16 +168,16 @@ func shuffle(rows []ingested, seed uint64) {
 }
 
 // badColumn gives the first column that the object does not have.
-func badColumn(x *object, j *job, header []string) string {
+func badColumn(a *access, x *object, j *job, header []string) string {
 	for _, h := range header {
 		if strings.Contains(h, ".") {
 			relationship, _, _ := strings.Cut(h[strings.LastIndexByte(h, ':')+1:], ".")
-			if x.relationship(relationship) == nil {
+			if a.relationship(x, relationship) == nil {
 				return h
 			}
 			continue
 		}
-		if f := x.field(h); f == nil {
+		if a.field(x, h) == nil {
 			return h
 		}
 	}
@@ -193,12 +193,16 @@ func (o *Org) ingestChunk(j *job, x *object, chunk [][]string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.do(j.user, func(tx *Tx) error {
+		tx.access = o.accessOf(j.user)
 		for _, cells := range chunk {
 			n := ingested{cells: cells}
 			if len(cells) != len(u.header) {
 				n.err = refuse("INVALID_CSV", "the row has "+strconv.Itoa(len(cells))+" columns and the header "+strconv.Itoa(len(u.header)))
 			} else {
-				n.id, n.created, n.err = tx.ingestRow(j, x, cells)
+				n.err = tx.attempt(func() (bad *rowError) {
+					n.id, n.created, bad = tx.ingestRow(j, x, cells)
+					return bad
+				})
 			}
 			if n.err != nil {
 				u.failed = append(u.failed, n)
@@ -291,7 +295,6 @@ func (tx *Tx) ingestRow(j *job, x *object, cells []string) (id string, created b
 			return id, false, err
 		}
 		r, _ = v.at(r.t, r.i)
-		tx.org.gone[x.name] = append(tx.org.gone[x.name], goneRow{r.i, v.get(r, x.fStamp).n})
 		return id, false, tx.store(r.t, r.i, &version{cells: v.cells(r), gone: true})
 	}
 	return id, false, tx.update(r, given)
@@ -328,11 +331,7 @@ func (c *call) ingestResults(j *job, what string) error {
 	case "failedresults":
 		put(slices.Concat([]string{"sf__Id", "sf__Error"}, u.header)...)
 		for _, r := range u.failed {
-			fields := strings.Join(r.err.fields, ", ")
-			if fields != "" {
-				fields += " "
-			}
-			put(slices.Concat([]string{r.id, fmt.Sprintf("%s:%s:%s--", r.err.code, r.err.message, fields)}, r.cells)...)
+			put(slices.Concat([]string{r.id, r.err.said()}, r.cells)...)
 		}
 	case "unprocessedrecords":
 		put(u.header...)

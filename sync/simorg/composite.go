@@ -138,7 +138,13 @@ func (c *call) settle(n int, allOrNone bool, save func(tx *Tx, k int) saved) err
 	failed := false
 	err := c.do(func(tx *Tx) error {
 		for k := range rows {
-			rows[k] = save(tx, k)
+			_ = tx.attempt(func() *rowError {
+				rows[k] = save(tx, k)
+				if len(rows[k].errs) > 0 {
+					return rows[k].errs[0]
+				}
+				return nil
+			})
 			failed = failed || len(rows[k].errs) > 0
 		}
 		if failed && allOrNone {
@@ -166,8 +172,8 @@ func (c *call) saveMany(q collectionRequest, object, key string) error {
 		if t == "" {
 			t = object
 		}
-		x := c.o.object(t)
-		refused := func(e *rowError) saved { return saved{errs: []*rowError{e}} }
+		x := c.find(t)
+		refused := func(e *rowError) saved { return saved{errs: e.all()} }
 		if x == nil {
 			return refused(refuse("INVALID_TYPE", "sObject type '"+t+"' is not supported."))
 		}
@@ -175,7 +181,7 @@ func (c *call) saveMany(q collectionRequest, object, key string) error {
 			return tx.upsertOne(x, key, record, seen)
 		}
 		if c.r.Method == http.MethodPost {
-			if !x.createable {
+			if !c.access.createable(x) {
 				return refused(refuse("INSUFFICIENT_ACCESS_OR_READONLY", "entity type "+x.name+" does not support create"))
 			}
 			cells, err := tx.assignments(x, record, nil)
@@ -220,7 +226,7 @@ func (tx *Tx) writable(x *object, id string) (row, *rowError) {
 		return row{}, refuse("MISSING_ARGUMENT", "Id not specified in an update call")
 	case !isID(id) || id[:3] != x.prefix:
 		return row{}, refuse("MALFORMED_ID", x.label+" ID: id value of incorrect type: "+id, "Id")
-	case !x.updateable:
+	case !tx.access.updateable(x):
 		return row{}, refuse("INSUFFICIENT_ACCESS_OR_READONLY", "entity type "+x.name+" does not support update")
 	}
 	v := tx.view()
@@ -235,8 +241,8 @@ func (tx *Tx) writable(x *object, id string) (row, *rowError) {
 }
 
 func (tx *Tx) upsertOne(x *object, key string, record map[string]any, seen map[string]bool) saved {
-	refused := func(e *rowError) saved { return saved{errs: []*rowError{e}} }
-	k := x.field(key)
+	refused := func(e *rowError) saved { return saved{errs: e.all()} }
+	k := tx.access.field(x, key)
 	if k == nil || !k.ExternalID {
 		return refused(refuse("INVALID_FIELD", "Field name provided, "+key+" is not an External ID for "+x.name))
 	}
@@ -282,7 +288,7 @@ func (tx *Tx) upsertOne(x *object, key string, record map[string]any, seen map[s
 func (c *call) deleteMany(ids []string, allOrNone bool) error {
 	return c.settle(len(ids), allOrNone, func(tx *Tx, k int) saved {
 		id := strings.TrimSpace(ids[k])
-		refused := func(e *rowError) saved { return saved{errs: []*rowError{e}} }
+		refused := func(e *rowError) saved { return saved{errs: e.all()} }
 		if !isID(id) {
 			return refused(refuse("MALFORMED_ID", "malformed id "+id))
 		}
@@ -310,13 +316,13 @@ func (c *call) retrieve(object string, ids, names []string) error {
 func (c *call) retrieved(object string, ids, names []string) ([]byte, error) {
 	c.o.mu.RLock()
 	defer c.o.mu.RUnlock()
-	x := c.o.object(object)
+	x := c.find(object)
 	if x == nil {
 		return nil, errNoResource
 	}
 	fields := []*field{x.fID}
 	for _, n := range names {
-		f := x.field(strings.TrimSpace(n))
+		f := c.access.field(x, strings.TrimSpace(n))
 		if f == nil {
 			return nil, fail(http.StatusBadRequest, "INVALID_FIELD", fmt.Sprintf("No such column '%s' on sobject of type %s", n, x.name))
 		}
@@ -550,7 +556,7 @@ func (c *call) tree(name string) error {
 	var refused *bad
 	count := 0
 	c.o.mu.RLock()
-	root := c.o.object(name)
+	root := c.find(name)
 	c.o.mu.RUnlock()
 	if root == nil {
 		return errNoResource
@@ -612,7 +618,12 @@ func (c *call) tree(name string) error {
 		b := []byte(`{"hasErrors":true,"results":[{"referenceId":`)
 		b = appendJSONText(b, refused.ref)
 		b = append(b, `,"errors":[`...)
-		b = appendError(b, refused.err, "statusCode")
+		for k, e := range refused.err.all() {
+			if k > 0 {
+				b = append(b, ',')
+			}
+			b = appendError(b, e, "statusCode")
+		}
 		c.send(http.StatusBadRequest, append(b, `]}]}`...))
 		return nil
 	}

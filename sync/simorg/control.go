@@ -26,12 +26,33 @@ type controlRequest struct {
 	Master   string         `json:"master"`
 	Losers   []string       `json:"losers"`
 	Status   string         `json:"status"`
+	To       string         `json:"to"`
+	Before   time.Time      `json:"before"`
+	NewType  ObjectSpec     `json:"objectSpec"`
+	Rule     ValidationRule `json:"rule"`
+	RuleID   int            `json:"ruleId"`
+	Sees     Sees           `json:"sees"`
 }
 
 // controlled are the transactions that were begun over HTTP.
 type controlled struct {
 	last int
 	open map[int]*Tx
+	// rules takes away validation and duplicate rules that were made over HTTP.
+	rules    map[int]func()
+	lastRule int
+}
+
+// addRule remembers how a rule is taken away, and gives its number.
+func (o *Org) addRule(remove func(), err error) (any, error) {
+	if err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.controlled.lastRule++
+	o.controlled.rules[o.controlled.lastRule] = remove
+	return map[string]int{"ruleId": o.controlled.lastRule}, nil
 }
 
 // serveControl lets another process drive the org: POST /simorg/control/{verb} with a JSON body, answered by JSON. It asks for no
@@ -124,8 +145,21 @@ func (o *Org) control(verb string, q *controlRequest) (any, error) {
 	case "fault":
 		return map[string]int{"faultId": o.faults.add(q.Fault)}, nil
 	case "duplicate-rule":
-		_, err := o.AddDuplicateRule(DuplicateRule{q.Object, q.Field, q.Value == "block"})
-		return nil, err
+		return o.addRule(o.AddDuplicateRule(DuplicateRule{q.Object, q.Field, q.Value == "block"}))
+	case "validation-rule":
+		return o.addRule(o.AddValidationRule(q.Rule))
+	case "remove-rule":
+		o.mu.Lock()
+		remove := o.controlled.rules[q.RuleID]
+		delete(o.controlled.rules, q.RuleID)
+		o.mu.Unlock()
+		if remove == nil {
+			return nil, fmt.Errorf("there is no rule %d", q.RuleID)
+		}
+		remove()
+		return nil, nil
+	case "user-sees":
+		return nil, o.SetUserSees(q.Username, q.Object, q.Field, q.Sees)
 	case "assign-leads":
 		o.AssignLeads(q.ID)
 		return nil, nil
@@ -155,6 +189,12 @@ func (o *Org) control(verb string, q *controlRequest) (any, error) {
 	case "remove-field":
 		o.RemoveField(q.Object, q.Field)
 		return nil, nil
+	case "retype-field":
+		return nil, o.RetypeField(q.Object, q.Field, q.Spec)
+	case "rename-field":
+		return nil, o.RenameField(q.Object, q.Field, q.To)
+	case "add-object":
+		return nil, o.AddObject(q.NewType)
 	case "add-picklist-value":
 		o.AddPicklistValue(q.Object, q.Field, q.Value)
 		return nil, nil
@@ -167,6 +207,10 @@ func (o *Org) control(verb string, q *controlRequest) (any, error) {
 	case "empty-recycle-bin":
 		n, err := o.EmptyRecycleBin(q.Object, q.Log)
 		return map[string]int{"rows": n}, err
+	case "purge":
+		return nil, o.Purge(q.Object, q.ID)
+	case "trim-delete-log":
+		return nil, o.TrimDeleteLog(q.Object, q.Before)
 	case "archive":
 		n, err := o.Archive()
 		return map[string]int{"rows": n}, err

@@ -13,11 +13,13 @@ type sizes struct {
 // view reads rows. Every request has its own, because it holds the memory in which computed text is put together: that text lasts
 // until the next reset. With tx, it sees what that transaction has not committed.
 type view struct {
-	org   *Org
-	seed  uint64
-	n     *sizes
-	tx    *Tx
-	arena []byte
+	org  *Org
+	seed uint64
+	n    *sizes
+	tx   *Tx
+	// access is of the user who asks; nil for the org itself, which sees everything.
+	access *access
+	arena  []byte
 }
 
 // reset frees the computed text of the rows read so far. Values that must outlive it are cloned.

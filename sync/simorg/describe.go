@@ -27,10 +27,10 @@ func (c *call) describeGlobal() error {
 	var changed time.Time
 	list := []map[string]any{}
 	for _, x := range c.o.objects {
-		if x.changed.After(changed) {
-			changed = x.changed
+		if at := c.access.changedAt(x); at.After(changed) {
+			changed = at
 		}
-		if x.visible() {
+		if c.access.seesObject(x) {
 			list = append(list, c.summary(x))
 		}
 	}
@@ -45,10 +45,10 @@ func (c *call) describeGlobal() error {
 func (c *call) summary(x *object) map[string]any {
 	root := c.url("sobjects", x.name)
 	return map[string]any{
-		"activateable": false, "associateEntityType": nil, "associateParentEntity": nil, "createable": x.createable, "custom": x.custom, "customSetting": false, "deepCloneable": false, "deletable": x.deletable,
+		"activateable": false, "associateEntityType": nil, "associateParentEntity": nil, "createable": c.access.createable(x), "custom": x.custom, "customSetting": false, "deepCloneable": false, "deletable": c.access.deletable(x),
 		"deprecatedAndHidden": false, "feedEnabled": x.createable, "hasSubtypes": false, "isInterface": false, "isSubtype": false, "keyPrefix": x.prefix, "label": x.label, "labelPlural": x.plural,
 		"layoutable": x.createable, "mergeable": x.mergeable, "mruEnabled": x.createable, "name": x.name, "queryable": true, "replicateable": !x.noReplicate, "retrieveable": true, "searchable": x.createable,
-		"triggerable": x.createable, "undeletable": x.undeletable, "updateable": x.updateable,
+		"triggerable": x.createable, "undeletable": x.undeletable, "updateable": c.access.updateable(x),
 		"urls": map[string]string{"sobject": root, "describe": root + "/describe", "rowTemplate": root + "/{ID}"},
 	}
 }
@@ -56,12 +56,13 @@ func (c *call) summary(x *object) map[string]any {
 // describe is GET /sobjects/X/describe (https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_sobject_describe.htm).
 func (c *call) describe(name string) error {
 	c.o.mu.RLock()
-	x := c.o.object(name)
+	x := c.find(name)
 	if x == nil {
 		c.o.mu.RUnlock()
 		return errNoResource
 	}
-	changed, body := x.changed, x.describe[c.version]
+	key := c.access.key(c.version, c.session.user)
+	stamp, changed, body := x.changed, c.access.changedAt(x), x.describe[key]
 	if body == nil {
 		full := c.full(x)
 		var b bytes.Buffer
@@ -72,11 +73,11 @@ func (c *call) describe(name string) error {
 	}
 	c.o.mu.RUnlock()
 	c.o.mu.Lock()
-	if x.changed.Equal(changed) {
+	if x.changed.Equal(stamp) {
 		if x.describe == nil {
 			x.describe = map[string][]byte{}
 		}
-		x.describe[c.version] = body
+		x.describe[key] = body
 	}
 	c.o.mu.Unlock()
 	if c.notModified(changed) {
@@ -90,13 +91,13 @@ func (c *call) full(x *object) map[string]any {
 	m := c.summary(x)
 	fields := []map[string]any{}
 	for _, f := range x.fields {
-		if f.visible() {
-			fields = append(fields, f.describe())
+		if c.access.sees(f) {
+			fields = append(fields, f.describe(c.access))
 		}
 	}
 	children := []map[string]any{}
 	for _, k := range x.children {
-		if !k.object.visible() || !k.field.visible() {
+		if !c.access.seesObject(k.object) || !c.access.sees(k.field) {
 			continue
 		}
 		var relationship any
@@ -125,7 +126,7 @@ var soapTypes = map[string]string{
 }
 
 // describe gives every attribute of a field.
-func (f *field) describe() map[string]any {
+func (f *field) describe(a *access) map[string]any {
 	soap := soapTypes[f.Type]
 	if soap == "" {
 		soap = "xsd:string"
@@ -165,14 +166,14 @@ func (f *field) describe() map[string]any {
 	personName := f.Name == "Name" && f.owner.byName["lastname"] != nil
 	return map[string]any{
 		"aggregatable": filterable(f) && f.Type != "boolean", "aiPredictionField": false, "autoNumber": f.AutoNumber, "byteLength": f.Length * 3, "calculated": f.derive != nil && f.Formula != "", "calculatedFormula": orNil(f.Formula),
-		"cascadeDelete": f.OnDelete == "cascade" && f.custom, "caseSensitive": f.CaseSensitive, "compoundFieldName": compound, "controllerName": nil, "createable": f.createable(), "custom": f.custom, "defaultValue": def,
+		"cascadeDelete": f.OnDelete == "cascade" && f.custom, "caseSensitive": f.CaseSensitive, "compoundFieldName": compound, "controllerName": nil, "createable": a.creates(f), "custom": f.custom, "defaultValue": def,
 		"defaultValueFormula": nil, "defaultedOnCreate": f.Default != nil || f.Type == "boolean" || f.NotNull || f.Type == "id", "dependentPicklist": false, "deprecatedAndHidden": false, "digits": f.Digits,
 		"displayLocationInDecimal": f.Type == "location" || strings.HasSuffix(f.Name, "tude__s"), "encrypted": f.Type == "encryptedstring", "externalId": f.ExternalID, "extraTypeInfo": extra, "filterable": filterable(f), "filteredLookupInfo": nil,
 		"formulaTreatNullNumberAsZero": false, "groupable": groupable(f) && filterable(f), "highScaleNumber": false, "htmlFormatted": f.HTML, "idLookup": f.IDLookup || f.Name == "Name" && !personName, "inlineHelpText": nil, "label": f.Label, "length": f.Length, "mask": nil,
 		"maskType": nil, "name": f.Name, "nameField": f == f.owner.fName, "namePointing": len(f.ReferenceTo) > 1, "nillable": f.nillable(), "permissionable": f.nillable() && (f.createable() || f.custom), "picklistValues": choices,
 		"polymorphicForeignKey": len(f.ReferenceTo) > 1, "precision": precision, "queryByDistance": f.Type == "location", "referenceTargetField": nil, "referenceTo": references, "relationshipName": orNil(f.RelationshipName),
 		"relationshipOrder": nil, "restrictedDelete": f.OnDelete == "restrict", "restrictedPicklist": f.Restricted, "scale": f.Scale, "searchPrefilterable": f.Type == "reference", "soapType": soap, "sortable": sortable(f), "type": f.Type,
-		"unique": f.Unique, "updateable": f.updateable(), "writeRequiresMasterRead": false,
+		"unique": f.Unique, "updateable": a.updates(f), "writeRequiresMasterRead": false,
 	}
 }
 

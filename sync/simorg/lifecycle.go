@@ -39,6 +39,17 @@ func (o *Org) ConvertLead(id, status string) (c Converted, err error) {
 // convertLead follows the rules of convertLead() (https://developer.salesforce.com/docs/atlas.en-us.api.meta/api/sforce_api_calls_convertlead.htm):
 // existing records are filled only where they are empty, and their owner stays.
 func (tx *Tx) convertLead(q conversionRequest) (c Converted, bad *rowError) {
+	o := tx.org
+	for _, name := range []string{"lead", "account", "contact", "opportunity"} {
+		if x := o.byName[name]; !tx.access.updateable(x) && (name != "opportunity" || !q.noOpportunity) {
+			return c, refuse("INSUFFICIENT_ACCESS_OR_READONLY", "insufficient access rights on object id")
+		}
+	}
+	tx.asSystem(func() { c, bad = tx.convertAsSystem(q) })
+	return c, bad
+}
+
+func (tx *Tx) convertAsSystem(q conversionRequest) (c Converted, bad *rowError) {
 	v := tx.view()
 	o := tx.org
 	lead, ok := v.find(q.lead)
@@ -181,6 +192,9 @@ func (tx *Tx) merge(object, master string, losers []string, given assignments) (
 	if bad != nil {
 		return nil, bad
 	}
+	if !tx.access.updateable(m.t.object) || !tx.access.deletable(m.t.object) {
+		return nil, refuse("INSUFFICIENT_ACCESS_OR_READONLY", "insufficient access rights on object id")
+	}
 	if !m.t.object.mergeable || len(losers) == 0 || len(losers) > 2 {
 		return nil, refuse("INVALID_OPERATION", "one or two records of a lead, contact or account can be merged into another")
 	}
@@ -253,6 +267,8 @@ func (tx *Tx) undelete(id string) *rowError {
 		return refuse("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
 	case !r.t.object.undeletable:
 		return refuse("INVALID_TYPE_FOR_OPERATION", "entity type "+r.t.object.name+" does not support undelete")
+	case !tx.access.deletable(r.t.object):
+		return refuse("INSUFFICIENT_ACCESS_OR_READONLY", "insufficient access rights on object id")
 	case !v.deleted(r):
 		return refuse("UNDELETE_FAILED", "Entity is not in the recycle bin")
 	}

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -68,7 +69,10 @@ type Org struct {
 	locks    map[rowKey]*Tx
 	open     map[*Tx]bool // transactions that Begin gave out
 	assignTo string       // whom the assignment rule of leads gives them to; empty: there is none
+	checks   []*validation
 	doubles  []*DuplicateRule
+
+	accesses atomic.Pointer[map[string]*access] // by user id; whoever is not in it sees everything
 
 	lazy    sync.Mutex // what is made when first asked for
 	rollup  []rollup
@@ -79,7 +83,8 @@ type Org struct {
 	auth       auth
 	cursors    cursors
 	jobs       jobs
-	purgedAt   map[string]time.Time // by object: deletions before it are no longer listed
+	purgedAt   map[string]time.Time // by object: the delete log is gone, and windows that begin before it are refused
+	trimmedAt  map[string]time.Time // by object: deletions before it are no longer listed
 	gone       map[string][]goneRow // by object: hard-deleted rows, which the delete log still has
 	controlled controlled
 }
@@ -115,7 +120,7 @@ func New(c Config) (*Org, error) {
 	o := &Org{
 		config: c, log: c.Log, n: sizesOf(c), seed: uint64(c.Seed)*0x9E3779B97F4A7C15 ^ saltOf("simorg"), epoch: epoch.Unix(),
 		objects: objects(c.WideLeads), byName: map[string]*object{}, tables: map[string]*table{}, prefixes: map[string]*table{},
-		locks: map[rowKey]*Tx{}, open: map[*Tx]bool{}, purgedAt: map[string]time.Time{}, gone: map[string][]goneRow{}, controlled: controlled{open: map[int]*Tx{}},
+		locks: map[rowKey]*Tx{}, open: map[*Tx]bool{}, purgedAt: map[string]time.Time{}, trimmedAt: map[string]time.Time{}, gone: map[string][]goneRow{}, controlled: controlled{open: map[int]*Tx{}, rules: map[int]func(){}},
 	}
 	for _, x := range o.objects {
 		o.byName[lower(x.name)] = x
@@ -216,14 +221,6 @@ func (o *Org) rollups(v *view) []rollup {
 		o.rollup = untouchedRollups(v)
 	}
 	return o.rollup
-}
-
-// object finds a visible object by its API name, in any case.
-func (o *Org) object(name string) *object {
-	if x := o.byName[lower(name)]; x != nil && x.visible() {
-		return x
-	}
-	return nil
 }
 
 // count gives the rows that are not deleted; archived ones count.
@@ -330,18 +327,6 @@ func (o *Org) ShowField(object, name string) {
 	o.setField(object, name, func(f *field) { f.hidden = false })
 }
 
-// RemoveField deletes a field and its data.
-func (o *Org) RemoveField(object, name string) {
-	o.setField(object, name, func(f *field) { f.removed = true })
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if x := o.byName[lower(object)]; x != nil {
-		// The name is free again; the place in the rows stays, because old versions have it.
-		delete(x.byName, lower(name))
-		o.link()
-	}
-}
-
 func (o *Org) setField(object, name string, set func(f *field)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -368,33 +353,9 @@ func (o *Org) setObject(object string, hidden bool) {
 	}
 }
 
-// AddField gives an object one more field. Rows that are there have it empty, or false where it is a boolean: their stamps do not move.
-func (o *Org) AddField(object string, f FieldSpec) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	x := o.byName[lower(object)]
-	if x == nil {
-		return fmt.Errorf("simorg: there is no object %s", object)
-	}
-	if x.byName[lower(f.Name)] != nil {
-		return fmt.Errorf("simorg: %s has a field %s already", object, f.Name)
-	}
-	if f.Name == "" || f.Type == "" {
-		return fmt.Errorf("simorg: a field of %s needs a name and a type", object)
-	}
-	x.add(&field{FieldSpec: f})
-	o.link()
-	o.metadataChanged(x)
-	return nil
-}
-
 // metadataChanged moves Last-Modified of the describe. It has whole seconds, so a second change within one moves it further.
 func (o *Org) metadataChanged(x *object) {
-	now := o.nowSecond()
-	if !now.After(x.changed) {
-		now = x.changed.Add(time.Second)
-	}
-	x.changed = now
+	x.changed = laterSecond(o.nowSecond(), x.changed)
 	// Other objects' describes name this one among their children.
 	for _, other := range o.objects {
 		other.describe = nil

@@ -260,7 +260,7 @@ func (v *view) appendChildren(b []byte, r row, n *node, version string) []byte {
 	inner.plan = plan{narrowed: true, rows: v.having(n.link, r.id())}
 	// The parent's cells are still being written: the children's text must not take their place.
 	w := v.org.view()
-	w.tx = v.tx
+	w.tx, w.access = v.tx, v.access
 	s := w.run(&inner)
 	if s.total == 0 {
 		return append(b, "null"...)
@@ -285,7 +285,7 @@ func (v *view) appendCompound(b []byte, r row, f *field) []byte {
 	b = append(b, '{')
 	any, first := false, true
 	for _, part := range r.t.object.fields {
-		if part.Compound != f.Name || part == f || !part.visible() {
+		if part.Compound != f.Name || part == f || !v.access.sees(part) {
 			continue
 		}
 		key := strings.TrimSuffix(strings.TrimSuffix(part.Name, "__s"), "__c")

@@ -11,7 +11,7 @@ import (
 // object is GET and POST /sobjects/X (https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_sobject_basic_info.htm).
 func (c *call) object(name string) error {
 	c.o.mu.RLock()
-	x := c.o.object(name)
+	x := c.find(name)
 	var summary map[string]any
 	if x != nil {
 		summary = c.summary(x)
@@ -29,13 +29,21 @@ func (c *call) object(name string) error {
 	return notAllowed(c.r.Method, "HEAD,GET,POST")
 }
 
+// lacks refuses a write: of an object that nobody writes, or that this user may not write.
+func (c *call) lacks(others bool, allowed string) error {
+	if others {
+		return fail(http.StatusForbidden, "INSUFFICIENT_ACCESS_OR_READONLY", "insufficient access rights on object id")
+	}
+	return notAllowed(c.r.Method, allowed)
+}
+
 func (c *call) createRow(x *object) error {
 	var body map[string]any
 	if p := c.read(&body); p != nil {
 		return p
 	}
-	if !x.createable {
-		return notAllowed(c.r.Method, "HEAD,GET")
+	if !c.access.createable(x) {
+		return c.lacks(x.createable, "HEAD,GET")
 	}
 	var id string
 	err := c.do(func(tx *Tx) error {
@@ -100,7 +108,7 @@ func (v *view) rowAt(x *object, id string) (row, *problem) {
 func (c *call) record(name, id string) error {
 	o := c.o
 	o.mu.RLock()
-	x := o.object(name)
+	x := c.find(name)
 	o.mu.RUnlock()
 	if x == nil {
 		return errNoResource
@@ -138,8 +146,8 @@ func (c *call) record(name, id string) error {
 		c.w.WriteHeader(http.StatusNoContent)
 		return nil
 	case http.MethodDelete:
-		if !x.deletable {
-			return notAllowed(c.r.Method, "HEAD,GET,PATCH,POST")
+		if !c.access.deletable(x) {
+			return c.lacks(x.deletable, "HEAD,GET,PATCH,POST")
 		}
 		err := c.do(func(tx *Tx) error {
 			if err := tx.delete([]row{r.now(tx)}); err != nil {
@@ -166,8 +174,8 @@ func (r row) now(tx *Tx) row {
 
 func (c *call) updateRow(r row, body map[string]any, except []string) error {
 	x := r.t.object
-	if !x.updateable {
-		return notAllowed(c.r.Method, "HEAD,GET")
+	if !c.access.updateable(x) {
+		return c.lacks(x.updateable, "HEAD,GET")
 	}
 	return c.do(func(tx *Tx) error {
 		cells, err := tx.assignments(x, body, except)
@@ -261,7 +269,7 @@ func (c *call) rowJSON(r row) ([]byte, error) {
 	var fields []*field
 	if list := c.r.URL.Query().Get("fields"); list != "" {
 		for _, n := range strings.Split(list, ",") {
-			f := x.field(strings.TrimSpace(n))
+			f := c.access.field(x, strings.TrimSpace(n))
 			if f == nil {
 				return nil, fail(http.StatusBadRequest, "INVALID_FIELD", fmt.Sprintf("No such column '%s' on sobject of type %s", n, x.name))
 			}
@@ -271,7 +279,7 @@ func (c *call) rowJSON(r row) ([]byte, error) {
 		}
 	} else {
 		for _, f := range x.fields {
-			if f.visible() {
+			if c.access.sees(f) {
 				fields = append(fields, f)
 			}
 		}
@@ -292,11 +300,11 @@ func plainNodes(fields []*field) []*node {
 func (c *call) recordByKey(name, key, value string) error {
 	o := c.o
 	o.mu.RLock()
-	x := o.object(name)
+	x := c.find(name)
 	var k *field
 	var rows []row
 	if x != nil {
-		if k = x.field(key); k != nil && k.IDLookup {
+		if k = c.access.field(x, key); k != nil && k.IDLookup {
 			rows = c.view().byKey(k, value)
 		}
 	}
@@ -350,8 +358,8 @@ func (c *call) upsertRow(x *object, k *field, key string, rows []row) error {
 	if c.r.URL.Query().Get("updateOnly") == "true" || k.Type == "id" {
 		return fail(http.StatusNotFound, "NOT_FOUND", "The requested resource does not exist")
 	}
-	if !x.createable {
-		return notAllowed(c.r.Method, "HEAD,GET")
+	if !c.access.createable(x) {
+		return c.lacks(x.createable, "HEAD,GET")
 	}
 	var id string
 	err := c.do(func(tx *Tx) error {

@@ -2,6 +2,7 @@ package simorg
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -24,7 +25,7 @@ func (c *call) window(daysBack int) (x *object, from, to int64, err error) {
 	}
 	start, ok1 := read("start")
 	end, ok2 := read("end")
-	x = c.o.object(c.path[1])
+	x = c.find(c.path[1])
 	bad := func(text string) error { return fail(http.StatusBadRequest, "INVALID_REPLICATION_DATE", text) }
 	switch {
 	case x == nil:
@@ -130,6 +131,10 @@ func (c *call) deletedJSON() ([]byte, error) {
 		}
 		earliest = p
 	}
+	if t, ok := o.trimmedAt[x.name]; ok && t.After(earliest) {
+		earliest = t
+		from = max(from, t.UnixMilli())
+	}
 	out := []byte(`{"deletedRecords":[`)
 	n := 0
 	see := func(r row, ms int64) {
@@ -171,6 +176,49 @@ type goneRow struct {
 	at int64
 }
 
+// Purge takes one row away for good, out of the recycle bin or, like a hard deletion, directly: queryAll no longer shows it, while
+// /deleted still lists it, unless the delete log is trimmed.
+func (o *Org) Purge(object, id string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.do(o.adminID(), func(tx *Tx) error {
+		v := tx.view()
+		r, ok := v.find(id)
+		if !ok || !strings.EqualFold(r.t.object.name, object) {
+			return refuse("NOT_FOUND", "there is no "+object+" "+id)
+		}
+		if !v.deleted(r) {
+			if refused := tx.delete([]row{r}); refused != nil {
+				return refused
+			}
+		}
+		if refused := tx.purge(id); refused != nil {
+			return refused
+		}
+		return nil
+	})
+}
+
+// TrimDeleteLog lets /deleted forget what was deleted before a time, as Salesforce does where much is deleted: earliestDateAvailable
+// moves there, and whoever asks for an earlier window is answered, without those rows.
+func (o *Org) TrimDeleteLog(object string, before time.Time) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	x := o.byName[lower(object)]
+	if x == nil {
+		return refuse("INVALID_TYPE", "sObject type '"+object+"' is not supported.")
+	}
+	o.trim(x, before)
+	return nil
+}
+
+func (o *Org) trim(x *object, before time.Time) {
+	if before.After(o.trimmedAt[x.name]) {
+		o.trimmedAt[x.name] = before
+	}
+	o.gone[x.name] = slices.DeleteFunc(o.gone[x.name], func(g goneRow) bool { return g.at < before.UnixMilli() })
+}
+
 // EmptyRecycleBin takes the deleted rows of an object away for good: queryAll no longer shows them, while /deleted still lists them.
 // With purgeLog, the delete log is gone too, and /deleted refuses windows that begin before now. It gives how many rows went.
 func (o *Org) EmptyRecycleBin(object string, purgeLog bool) (int, error) {
@@ -196,7 +244,6 @@ func (o *Org) EmptyRecycleBin(object string, purgeLog bool) (int, error) {
 			if err := tx.store(t, r.i, &version{cells: v.cells(r), gone: true}); err != nil {
 				return err
 			}
-			o.gone[x.name] = append(o.gone[x.name], goneRow{r.i, v.get(r, x.fStamp).n})
 		}
 		n = len(rows)
 		return nil

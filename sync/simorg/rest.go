@@ -25,14 +25,15 @@ type call struct {
 	version string   // "68.0"
 	path    []string // after /services/data/v68.0, unescaped
 	session *session
-	inner   bool // part of a composite, which counts as one call
-	tx      *Tx  // of the composite that this is part of; nil where each call is its own
+	access  *access // of the session's user
+	inner   bool    // part of a composite, which counts as one call
+	tx      *Tx     // of the composite that this is part of; nil where each call is its own
 }
 
 // view sees what the call's transaction has saved.
 func (c *call) view() *view {
 	v := c.o.view()
-	v.tx = c.tx
+	v.tx, v.access = c.tx, c.access
 	return v
 }
 
@@ -72,7 +73,7 @@ func (c *call) doLate(delay time.Duration, fn func(tx *Tx) error) error {
 // obey lets the request's headers rule what its saves set off: assignment rules run unless Sforce-Auto-Assign is FALSE, and duplicate
 // rules that only warn are passed by allowSave (https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/headers.htm).
 func (c *call) obey(tx *Tx) {
-	tx.assign = nil
+	tx.assign, tx.access = nil, c.access
 	if owner := c.o.assignTo; owner != "" && !strings.EqualFold(c.r.Header.Get("Sforce-Auto-Assign"), "FALSE") {
 		tx.assign = func(given assignments) assignments {
 			given = maps.Clone(given)
@@ -122,7 +123,7 @@ func problemOf(err error) *problem {
 		if status == 0 {
 			status = http.StatusBadRequest
 		}
-		return &problem{status: status, list: []*rowError{e}}
+		return &problem{status: status, list: e.all()}
 	}
 	return fail(http.StatusInternalServerError, "UNKNOWN_EXCEPTION", "An unexpected error occurred. Please include this ErrorId if you contact support: 1-1 ("+err.Error()+")")
 }
@@ -301,6 +302,7 @@ func (o *Org) serveData(w http.ResponseWriter, r *http.Request, path []string) {
 		c.refuse(errSession)
 		return
 	}
+	c.access = o.accessOf(c.session.user)
 	used, within := o.calls.count(o, c.kind())
 	w.Header().Set("Sforce-Limit-Info", fmt.Sprintf("api-usage=%d/%d", used, o.config.DailyAPILimit))
 	if !within {
@@ -494,6 +496,9 @@ func (c *call) resources() error {
 	return c.sendJSON(http.StatusOK, m)
 }
 
+// find gives an object that the caller sees; the org's lock is held.
+func (c *call) find(name string) *object { return c.access.object(c.o, name) }
+
 func (c *call) url(parts ...string) string {
 	return "/services/data/v" + c.version + "/" + strings.Join(parts, "/")
 }
@@ -551,7 +556,7 @@ func (c *call) subCall(method, target string, body json.RawMessage, headers map[
 	if v := lower(path[0][1:]); v != c.version && strings.Count(v, ".") != 1 {
 		return http.StatusNotFound, nil, errNoResource.json()
 	}
-	inner := &call{o: c.o, w: rec, r: r, version: path[0][1:], path: path[1:], session: c.session, inner: true, tx: c.tx}
+	inner := &call{o: c.o, w: rec, r: r, version: path[0][1:], path: path[1:], session: c.session, access: c.access, inner: true, tx: c.tx}
 	if inner.at("composite") || inner.at("composite", "batch") {
 		return http.StatusBadRequest, nil, fail(http.StatusBadRequest, "INVALID_INPUT", "a composite cannot hold a composite").json()
 	}

@@ -40,7 +40,7 @@ func (d *draft) touches(names []string) bool { return slices.ContainsFunc(names,
 
 // assign checks one field of a request and converts its value.
 func (tx *Tx) setField(x *object, cells assignments, name string, v any) *rowError {
-	f := x.field(name)
+	f := tx.access.field(x, name)
 	if f == nil {
 		if parent, ok := v.(map[string]any); ok {
 			return tx.assignByKey(x, cells, name, parent)
@@ -58,7 +58,7 @@ func (tx *Tx) setField(x *object, cells assignments, name string, v any) *rowErr
 // assignByKey sets a reference by an external id of its target: "Account":{"External_Key__c":"A-1"}.
 func (tx *Tx) assignByKey(x *object, cells assignments, relationship string, key map[string]any) *rowError {
 	for _, f := range x.fields {
-		if f.Type != "reference" || !f.visible() || !strings.EqualFold(f.RelationshipName, relationship) {
+		if f.Type != "reference" || !tx.access.sees(f) || !strings.EqualFold(f.RelationshipName, relationship) {
 			continue
 		}
 		for name, raw := range key {
@@ -66,11 +66,11 @@ func (tx *Tx) assignByKey(x *object, cells assignments, relationship string, key
 				continue
 			}
 			for _, to := range f.ReferenceTo {
-				target := tx.org.object(to)
+				target := tx.access.object(tx.org, to)
 				if target == nil {
 					continue
 				}
-				k := target.field(name)
+				k := tx.access.field(target, name)
 				if k == nil || !k.IDLookup {
 					continue
 				}
@@ -342,7 +342,7 @@ func (tx *Tx) create(x *object, given assignments) (string, *rowError) {
 	if f := x.fName; f != nil && f.AutoNumber {
 		d.cells[f.pos] = textOf(subscriptionNumber(tx.view(), d.i)).clone()
 	}
-	if err := tx.fill(d, (*field).createable); err != nil {
+	if err := tx.fill(d, tx.access.creates); err != nil {
 		return "", err
 	}
 	if err := tx.saveFault(x, row{t: t, i: d.i}.id(), given); err != nil {
@@ -364,7 +364,7 @@ func (tx *Tx) create(x *object, given assignments) (string, *rowError) {
 		return "", err
 	}
 	if x.rules.after != nil {
-		x.rules.after(tx, d)
+		tx.asSystem(func() { x.rules.after(tx, d) })
 	}
 	return row{t: t, i: d.i}.id(), nil
 }
@@ -377,7 +377,7 @@ func (tx *Tx) update(r row, given assignments) *rowError {
 	}
 	x := r.t.object
 	d := &draft{t: r.t, i: r.i, old: r, cells: v.cells(r), changed: map[*field]bool{}, given: given}
-	if err := tx.fill(d, (*field).updateable); err != nil {
+	if err := tx.fill(d, tx.access.updates); err != nil {
 		return err
 	}
 	if err := tx.saveFault(x, r.id(), given); err != nil {
@@ -396,7 +396,7 @@ func (tx *Tx) update(r row, given assignments) *rowError {
 		return err
 	}
 	if x.rules.after != nil {
-		x.rules.after(tx, d)
+		tx.asSystem(func() { x.rules.after(tx, d) })
 	}
 	return nil
 }
@@ -452,6 +452,9 @@ func (tx *Tx) fill(d *draft, writable func(f *field) bool) *rowError {
 			return err
 		}
 	}
+	if err := tx.validate(d); err != nil {
+		return err
+	}
 	return tx.duplicate(d)
 }
 
@@ -474,7 +477,7 @@ func (tx *Tx) delete(rows []row) *rowError {
 		if v.deleted(r) {
 			return &rowError{code: "ENTITY_IS_DELETED", message: "entity is deleted", status: 404}
 		}
-		if !r.t.object.deletable {
+		if !tx.access.deletable(r.t.object) {
 			return refuse("INSUFFICIENT_ACCESS_OR_READONLY", "insufficient access rights on object id")
 		}
 		if err := tx.saveFault(r.t.object, r.id(), nil); err != nil {

@@ -40,6 +40,9 @@ type FieldSpec struct {
 	Compound   string
 	Formula    string // for show: describe's calculatedFormula
 	HTML       bool
+	// PathFormula, of a field that is added to a running org, makes it a formula field that shows what is at the end of this path:
+	// Account.Name, or the name of a field of the same object.
+	PathFormula string
 }
 
 // field is a field at work.
@@ -58,7 +61,8 @@ type field struct {
 	derive func(v *view, r row) value
 	// invert finds the untouched row whose computed value is s, so that unique values need no index.
 	invert func(v *view, s string) (uint32, bool)
-	fill   value // of rows older than the field
+	fill   value  // of rows older than the field
+	was    *field // what the field was before it was given another type: rows saved then have their value there
 }
 
 func (f *field) visible() bool { return !f.hidden && !f.removed }

@@ -85,6 +85,7 @@ func (o *Org) serveSOAP(w http.ResponseWriter, r *http.Request, path []string) {
 		fault("INVALID_SESSION_ID", "Invalid Session ID found in SessionHeader: Illegal Session")
 		return
 	}
+	c.access = o.accessOf(c.session.user)
 	if _, within := o.calls.count(o, "soap"); !within {
 		fault("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
 		return
@@ -140,6 +141,7 @@ func (c *call) save(fn func(tx *Tx) *rowError) *rowError {
 	defer c.o.mu.Unlock()
 	var refused *rowError
 	err := c.o.do(c.session.user, func(tx *Tx) error {
+		tx.access = c.access
 		if refused = fn(tx); refused != nil {
 			return refused
 		}
@@ -154,11 +156,13 @@ func (c *call) save(fn func(tx *Tx) *rowError) *rowError {
 func soapResult(out *strings.Builder, err *rowError, inner string) {
 	out.WriteString("<result>")
 	if err != nil {
-		out.WriteString("<errors>")
-		for _, f := range err.fields {
-			out.WriteString("<fields>" + xmlText(f) + "</fields>")
+		for _, e := range err.all() {
+			out.WriteString("<errors>")
+			for _, f := range e.fields {
+				out.WriteString("<fields>" + xmlText(f) + "</fields>")
+			}
+			fmt.Fprintf(out, "<message>%s</message><statusCode>%s</statusCode></errors>", xmlText(e.message), e.code)
 		}
-		fmt.Fprintf(out, "<message>%s</message><statusCode>%s</statusCode></errors>", xmlText(err.message), err.code)
 	}
 	fmt.Fprintf(out, "%s<success>%t</success></result>", inner, err == nil)
 }
@@ -201,7 +205,7 @@ func (c *call) soapMerge(out *strings.Builder, q *xmlNode) {
 	}
 	var moved []string
 	err := c.save(func(tx *Tx) *rowError {
-		x := c.o.object(kind)
+		x := c.find(kind)
 		if x == nil {
 			return refuse("INVALID_TYPE", "sObject type '"+kind+"' is not supported.")
 		}
@@ -239,7 +243,5 @@ func (tx *Tx) purge(id string) *rowError {
 	if !ok || !v.deleted(r) {
 		return refuse("INVALID_CROSS_REFERENCE_KEY", "the record is not in the recycle bin")
 	}
-	x := r.t.object
-	tx.org.gone[x.name] = append(tx.org.gone[x.name], goneRow{r.i, v.get(r, x.fStamp).n})
 	return tx.store(r.t, r.i, &version{cells: v.cells(r), gone: true})
 }

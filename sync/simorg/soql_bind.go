@@ -78,13 +78,13 @@ func noColumn(at int, name, entity string) *soqlError {
 
 func (b *binder) path(x *object, t *term, alias string) (*column, *soqlError) {
 	parts := strings.Split(t.path, ".")
-	if len(parts) > 1 && (strings.EqualFold(parts[0], alias) && alias != "" || strings.EqualFold(parts[0], x.name) && x.relationship(parts[0]) == nil) {
+	if len(parts) > 1 && (strings.EqualFold(parts[0], alias) && alias != "" || strings.EqualFold(parts[0], x.name) && b.v.access.relationship(x, parts[0]) == nil) {
 		parts = parts[1:]
 	}
 	c := &column{at: t.at}
 	var names []string
 	for k, part := range parts[:len(parts)-1] {
-		f := x.relationship(part)
+		f := b.v.access.relationship(x, part)
 		if f == nil {
 			return nil, &soqlError{"INVALID_FIELD", fmt.Sprintf("Didn't understand relationship '%s' in field path."+askDescribe, part, "relationship", "__r", "custom relationship"), t.at}
 		}
@@ -103,29 +103,19 @@ func (b *binder) path(x *object, t *term, alias string) (*column, *soqlError) {
 			c.name = strings.Join(append(names, nameFieldCase[last]), ".")
 			return c, nil
 		}
-		parent := b.v.org.object(f.ReferenceTo[0])
+		parent := b.v.access.object(b.v.org, f.ReferenceTo[0])
 		if parent == nil {
 			return nil, &soqlError{"INVALID_FIELD", fmt.Sprintf("Didn't understand relationship '%s' in field path."+askDescribe, part, "relationship", "__r", "custom relationship"), t.at}
 		}
 		x = parent
 	}
 	last := parts[len(parts)-1]
-	if c.f = x.field(last); c.f == nil {
+	if c.f = b.v.access.field(x, last); c.f == nil {
 		return nil, noColumn(t.at, last, x.name)
 	}
 	c.kind = c.f.Type
 	c.name = strings.Join(append(names, c.f.Name), ".")
 	return c, nil
-}
-
-// relationship finds the reference whose parent side has this name.
-func (x *object) relationship(name string) *field {
-	for _, f := range x.fields {
-		if f.Type == "reference" && f.visible() && f.RelationshipName != "" && strings.EqualFold(f.RelationshipName, name) {
-			return f
-		}
-	}
-	return nil
 }
 
 // term binds a field, or a function that is no aggregate.
@@ -226,7 +216,7 @@ var aggregates = map[string]bool{"COUNT": true, "COUNT_DISTINCT": true, "SUM": t
 // bind checks a statement against the schema.
 func (b *binder) bind(q *soql, x *object) (*bound, *soqlError) {
 	if x == nil {
-		if x = b.v.org.object(q.from); x == nil {
+		if x = b.v.access.object(b.v.org, q.from); x == nil {
 			return nil, &soqlError{"INVALID_TYPE", fmt.Sprintf("sObject type '%s' is not supported."+askDescribe, q.from, "object", "__c", "entity"), q.fromAt}
 		}
 	}
@@ -307,7 +297,7 @@ func (b *binder) list(out *bound) *soqlError {
 				return malformed(item.at, "The SOQL FIELDS function must have a LIMIT of at most 200")
 			}
 			for _, f := range x.fields {
-				if !f.visible() || item.fields == "STANDARD" && f.custom || item.fields == "CUSTOM" && !f.custom {
+				if !b.v.access.sees(f) || item.fields == "STANDARD" && f.custom || item.fields == "CUSTOM" && !f.custom {
 					continue
 				}
 				if seen[lower(f.Name)] {
@@ -395,7 +385,7 @@ func nest(nodes *[]*node, c *column, depth int, alias string) {
 // children binds a subquery to the children of a relationship.
 func (b *binder) children(x *object, item selected) (*node, *soqlError) {
 	for _, link := range x.children {
-		if !strings.EqualFold(link.field.ChildRelationship, item.sub.from) || link.field.ChildRelationship == "" || !link.object.visible() || !link.field.visible() {
+		if !strings.EqualFold(link.field.ChildRelationship, item.sub.from) || link.field.ChildRelationship == "" || !b.v.access.seesObject(link.object) || !b.v.access.sees(link.field) {
 			continue
 		}
 		inner, err := b.bind(item.sub, link.object)
@@ -408,13 +398,13 @@ func (b *binder) children(x *object, item selected) (*node, *soqlError) {
 }
 
 func (b *binder) typeof(x *object, ty *typeof, alias string) (*node, *soqlError) {
-	f := x.relationship(ty.relationship)
+	f := b.v.access.relationship(x, ty.relationship)
 	if f == nil || len(f.ReferenceTo) < 2 {
 		return nil, &soqlError{"INVALID_FIELD", fmt.Sprintf("Didn't understand relationship '%s' in field path."+askDescribe, ty.relationship, "relationship", "__r", "custom relationship"), ty.at}
 	}
 	n := &node{name: f.RelationshipName, parent: f, cases: map[string][]*node{}}
 	for _, w := range ty.when {
-		o := b.v.org.object(w.object)
+		o := b.v.access.object(b.v.org, w.object)
 		if o == nil {
 			return nil, &soqlError{"INVALID_TYPE", fmt.Sprintf("sObject type '%s' is not supported."+askDescribe, w.object, "object", "__c", "entity"), ty.at}
 		}

@@ -136,10 +136,11 @@ func (v *view) get(r row, f *field) value {
 		if f.pos < len(r.v.cells) {
 			return r.v.cells[f.pos]
 		}
-		return f.fill
-	}
-	if f.gen != nil {
+	} else if f.gen != nil {
 		return f.gen(v, f, r.i)
+	}
+	if f.was != nil {
+		return retyped(f, v.get(r, f.was))
 	}
 	return f.fill
 }

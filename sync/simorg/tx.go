@@ -17,11 +17,15 @@ type rowKey struct {
 type rowError struct {
 	code, message string
 	fields        []string
-	status        int    // of a single-row request; 0 means 400
-	extra         string // raw JSON of a further key and value, for DUPLICATES_DETECTED
+	status        int         // of a single-row request; 0 means 400
+	more          []*rowError // of the same row: several validation rules can fire at once
+	extra         string      // raw JSON of a further key and value, for DUPLICATES_DETECTED
 }
 
 func (e *rowError) Error() string { return e.code + ": " + e.message }
+
+// all gives the refusal and those that came with it.
+func (e *rowError) all() []*rowError { return append([]*rowError{e}, e.more...) }
 
 func refuse(code, message string, fields ...string) *rowError {
 	return &rowError{code: code, message: message, fields: fields}
@@ -32,10 +36,13 @@ func refuse(code, message string, fields ...string) *rowError {
 type Tx struct {
 	org     *Org
 	start   time.Time
-	user    string // the id of who saves
+	user    string  // the id of who saves
+	access  *access // what that user may; nil for the org itself
 	pending map[rowKey]*version
 	order   []rowKey
 	index   index
+	locked  []rowKey
+	undone  []undo // what store replaced, so that one refused row of many leaves nothing
 	done    bool
 
 	// assign is the assignment rule that runs on new leads; nil where none does.
@@ -148,8 +155,16 @@ func (tx *Tx) Rollback() {
 
 func (tx *Tx) view() *view {
 	v := tx.org.view()
-	v.tx = tx
+	v.tx, v.access = tx, tx.access
 	return v
+}
+
+// asSystem runs what the org does by itself, which the user's rights do not bind.
+func (tx *Tx) asSystem(fn func()) {
+	was := tx.access
+	tx.access = nil
+	fn()
+	tx.access = was
 }
 
 func (tx *Tx) undo() {
@@ -158,17 +173,14 @@ func (tx *Tx) undo() {
 	}
 	tx.done = true
 	delete(tx.org.open, tx)
-	for _, k := range tx.order {
-		if tx.org.locks[k] == tx {
-			delete(tx.org.locks, k)
-		}
-	}
+	tx.unlock()
 }
 
 func (tx *Tx) commit() error {
 	tx.done = true
 	o := tx.org
 	delete(o.open, tx)
+	defer tx.unlock()
 	v := o.view()
 	for _, k := range tx.order {
 		n := tx.pending[k]
@@ -194,11 +206,12 @@ func (tx *Tx) commit() error {
 		if err := o.journal.save(v, k, old, was, n); err != nil {
 			return fmt.Errorf("simorg: the state file: %w", err)
 		}
+		if n.gone && was {
+			x := k.t.object
+			o.gone[x.name] = append(o.gone[x.name], goneRow{k.i, n.cells[x.fStamp.pos].n})
+		}
 		k.t.put(k.i, n)
 		v.reset()
-		if o.locks[k] == tx {
-			delete(o.locks, k)
-		}
 	}
 	return o.journal.flush()
 }
@@ -219,14 +232,49 @@ func (tx *Tx) store(t *table, i uint32, n *version) *rowError {
 			}
 		}
 	}
+	tx.undone = append(tx.undone, undo{k, tx.pending[k]})
 	tx.pending[k] = n
 	return nil
+}
+
+// undo is a version that a store replaced; nil where the transaction had none.
+type undo struct {
+	key rowKey
+	was *version
+}
+
+// attempt runs fn, and takes back what it saved when it refuses: of the rows of one request, the others go on.
+func (tx *Tx) attempt(fn func() *rowError) *rowError {
+	mark := len(tx.undone)
+	bad := fn()
+	if bad == nil {
+		return nil
+	}
+	for k := len(tx.undone) - 1; k >= mark; k-- {
+		u := tx.undone[k]
+		if u.was != nil {
+			tx.pending[u.key] = u.was
+			continue
+		}
+		delete(tx.pending, u.key)
+		tx.order = tx.order[:len(tx.order)-1]
+	}
+	tx.undone = tx.undone[:mark]
+	return bad
+}
+
+func (tx *Tx) unlock() {
+	for _, k := range tx.locked {
+		delete(tx.org.locks, k)
+	}
+	tx.locked = nil
 }
 
 func (tx *Tx) lock(k rowKey) *rowError {
 	switch other := tx.org.locks[k]; other {
 	case nil:
 		tx.org.locks[k] = tx
+		tx.locked = append(tx.locked, k)
 	case tx:
 	default:
 		return refuse("UNABLE_TO_LOCK_ROW", "unable to obtain exclusive access to this record or 1 records: "+row{t: k.t, i: k.i}.id())
