@@ -51,7 +51,10 @@ func run(ctx context.Context, args []string) int {
 }
 
 // parts builds what the commands ask for.
-type parts struct{ log *slog.Logger }
+type parts struct {
+	log *slog.Logger
+	db  *models.DB // nil before a database was opened
+}
 
 // open reaches the database, the named one or the private one, and brings its schema up to date.
 func (m *parts) open(ctx context.Context, s command.Settings) (*models.DB, func(), error) {
@@ -109,11 +112,21 @@ func (m *parts) openPool(ctx context.Context, s command.Settings) (*models.DB, *
 		closeAll()
 		return nil, nil, nil, err
 	}
+	m.db = db
 	return db, pool, closeAll, nil
 }
 
 func (m *parts) testConnection(ctx context.Context, s command.Settings, c models.Connection) (models.Connection, error) {
-	return engine.Tester{AllowLocalOrg: s.AllowLocalOrg, Log: m.log}.Test(ctx, c)
+	return m.tester(s).Test(ctx, c)
+}
+
+func (m *parts) tester(s command.Settings) engine.Tester {
+	return engine.Tester{AllowLocalOrg: s.AllowLocalOrg, Log: m.log, Count: func(ctx context.Context, calls int64) error {
+		if m.db == nil {
+			return nil
+		}
+		return m.db.NoteCalls(ctx, calls, models.Usage{})
+	}}
 }
 
 // serve runs the web application, the worker, or both, until ctx ends or one of them fails.
@@ -140,7 +153,7 @@ func (m *parts) serve(ctx context.Context, s command.Settings, o command.ServeOp
 		group.Go(func() error { return worker.Run(ctx) })
 	}
 	if o.Web {
-		tester := engine.Tester{AllowLocalOrg: s.AllowLocalOrg, Log: m.log}
+		tester := m.tester(s)
 		listener, err := net.Listen("tcp", s.Listen)
 		if err != nil {
 			return fmt.Errorf("TANDEM_LISTEN is %q: %w", s.Listen, err)

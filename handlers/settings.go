@@ -2,6 +2,8 @@ package handlers
 
 import (
 	"net/http"
+	"strconv"
+	"strings"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
@@ -25,6 +27,9 @@ func (h *Handlers) settings(w http.ResponseWriter, r *http.Request, status int, 
 	}
 	props.Page, props.Rest = p, h.Rest
 	if p.May(models.RoleAdmin) {
+		if props.Sync, err = h.Models.SyncSettings(r.Context()); err != nil {
+			return err
+		}
 		if props.People, err = h.Models.Users(r.Context()); err != nil {
 			return err
 		}
@@ -42,6 +47,36 @@ func (h *Handlers) SetLanguage(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	http.SetCookie(w, &http.Cookie{Name: cookieLang, Value: lang, Path: "/", MaxAge: yearSeconds, SameSite: http.SameSiteLaxMode, HttpOnly: true, Secure: h.Sessions.Cookie.Secure})
+	return redirect(w, r, templates.URLSettings)
+}
+
+// SetSync keeps what holds for all objects.
+func (h *Handlers) SetSync(w http.ResponseWriter, r *http.Request) error {
+	var s models.SyncSettings
+	var err error
+	if text := strings.TrimSpace(r.PostFormValue("budget_percent")); text != "" {
+		n, bad := strconv.Atoi(text)
+		s.BudgetPercent, err = &n, bad
+	}
+	if err == nil {
+		s.CheckHour, err = strconv.Atoi(r.PostFormValue("check_hour"))
+	}
+	if err == nil {
+		s.BrakePercent, err = strconv.Atoi(strings.TrimSpace(r.PostFormValue("brake_percent")))
+	}
+	s.SendAtOnce = r.PostFormValue("send_at_once") == "true"
+	if err != nil {
+		err = &models.Error{Code: models.CodeInvalid, Message: "settings.no_number", Err: err}
+	} else {
+		err = h.Models.SetSyncSettings(r.Context(), s, actor(r))
+	}
+	if e, ok := refusal(err); ok {
+		return h.settings(w, r, http.StatusUnprocessableEntity, templates.SettingsProps{Error: Locale(r).Error(e)})
+	}
+	if err != nil {
+		return err
+	}
+	h.flash(r, "settings.sync_saved")
 	return redirect(w, r, templates.URLSettings)
 }
 

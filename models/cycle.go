@@ -161,11 +161,6 @@ func (db *DB) WorkerGone(ctx context.Context, id string) error {
 	return db.gorm.WithContext(ctx).Exec(`DELETE FROM admin.workers WHERE id = ? OR seen_at < ?`, id, db.Now().Add(-24*time.Hour)).Error
 }
 
-// NoteUsage keeps what the org said last of its API calls of the last 24 hours.
-func (db *DB) NoteUsage(ctx context.Context, used, limit int) error {
-	return db.gorm.WithContext(ctx).Exec(`UPDATE admin.state SET api_used = ?, api_limit = ?, api_at = ? WHERE api_used <> ? OR api_limit <> ?`, used, limit, db.Now(), used, limit).Error
-}
-
 // AuditEntry is one thing that somebody did.
 type AuditEntry struct {
 	ID      int64 `gorm:"primaryKey"`

@@ -98,6 +98,8 @@ type APIStatus struct {
 	Used   int `json:"used"`
 	Budget int `json:"budget"`
 	Limit  int `json:"limit"`
+
+	Tandem Budget `json:"-"` // Tandem's own account of the day
 }
 
 // ConnectionStatus tells of the connection.
@@ -157,13 +159,11 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 
 	var state struct {
 		Paused           bool
-		APIUsed          int `gorm:"column:api_used"`
-		APILimit         int `gorm:"column:api_limit"`
 		Workers          int
 		UsualSeconds     float64
 		In, Out, Refused int64
 	}
-	err = g.Raw(`SELECT paused, api_used, api_limit,
+	err = g.Raw(`SELECT paused,
 		(SELECT count(*) FROM admin.workers WHERE seen_at > ?) AS workers,
 		coalesce((SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM ended_at - started_at))
 			FROM (SELECT * FROM admin.cycles WHERE ended_at IS NOT NULL ORDER BY number DESC LIMIT 20) l), 0) AS usual_seconds,
@@ -174,7 +174,11 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return s, err
 	}
-	s.API = APIStatus{Used: state.APIUsed, Budget: state.APILimit, Limit: state.APILimit}
+	budget, err := db.Budget(ctx)
+	if err != nil {
+		return s, err
+	}
+	s.API = APIStatus{Used: budget.OrgUsed, Budget: budget.Calls, Limit: budget.OrgLimit, Tandem: budget}
 	s.Today = Totals{In: state.In, Out: state.Out, Refused: state.Refused}
 
 	if err := db.cycleStatus(ctx, &s, state.Paused, state.Workers); err != nil {

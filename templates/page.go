@@ -381,3 +381,29 @@ func objectTabs(p Page, o models.ObjectDetail) []objectTab {
 	}
 	return append(tabs, errors)
 }
+
+// forecast says how far Tandem's share of the calls reaches.
+func forecast(p Page) string {
+	b, now := p.Status.API.Tandem, p.Status.Now
+	at, runsOut := b.RunsOut(now)
+	switch {
+	case b.RefusedUntil != nil:
+		return p.L.T("overview.api_refused", "in", p.L.Ago(*b.RefusedUntil, now))
+	case b.Left() == 0:
+		return p.L.T("overview.api_out")
+	case b.InReserve():
+		return p.L.T("overview.api_reserve")
+	case runsOut:
+		return p.L.T("overview.api_runs_out", "hour", at.UTC().Format("15:04"))
+	}
+	return p.L.T("overview.api_lasts")
+}
+
+func percentOf(n *int) string {
+	if n == nil {
+		return ""
+	}
+	return itoa(*n)
+}
+
+func hourOf(h int) string { return fmt.Sprintf("%02d:00 UTC", h) }

@@ -25,6 +25,8 @@ const (
 	URLResume     = "/resume"
 	URLLanguage   = "/settings/language"
 	URLInvite     = "/settings/people"
+
+	URLSyncSettings = "/settings/sync"
 )
 
 // URLObject is an object's page.

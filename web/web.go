@@ -158,6 +158,7 @@ func (s *Server) routes() http.Handler {
 					r.Get(templates.URLCallback, do(h.FinishConnection))
 					r.Post("/objects/{name}/enable", do(h.EnableObject))
 					r.Post("/objects/{name}/disable", do(h.DisableObject))
+					r.Post(templates.URLSyncSettings, do(h.SetSync))
 					r.Post(templates.URLInvite, do(h.Invite))
 					r.Post("/settings/people/{id}/role", do(h.SetRole))
 					r.Post("/settings/people/{id}/reset", do(h.ResetPerson))

@@ -560,3 +560,91 @@ func TestLiveNews(t *testing.T) {
 		t.Error("the server does not stop while a page is open")
 	}
 }
+
+// The admin sets the share of calls, the hour of the check and the brake; what is no such number is said, and nothing is kept of it.
+func TestSyncSettings(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.connect()
+	p := s.signedIn(models.RoleAdmin)
+	good := url.Values{"budget_percent": {"30"}, "check_hour": {"-1"}, "brake_percent": {"25"}}
+	if status, _, to := p.post("/settings/sync", good); status != http.StatusSeeOther || to != "/settings" {
+		t.Fatalf("saving answered %d to %s", status, to)
+	}
+	have, err := s.models.SyncSettings(t.Context())
+	if err != nil || have.BudgetPercent == nil || *have.BudgetPercent != 30 || have.CheckHour != -1 || have.BrakePercent != 25 || have.SendAtOnce {
+		t.Errorf("%+v was kept, %v", have, err)
+	}
+	if _, body, _ := p.get("/settings"); !strings.Contains(body, `value="30"`) || !strings.Contains(body, `<option value="-1" selected>`) || !strings.Contains(body, `value="25"`) {
+		t.Error("the page does not show what was kept")
+	}
+	for name, value := range map[string]string{"budget_percent": "0", "check_hour": "24", "brake_percent": "x"} {
+		bad := url.Values{"budget_percent": {"30"}, "check_hour": {"3"}, "brake_percent": {"25"}}
+		bad.Set(name, value)
+		if status, body, _ := p.post("/settings/sync", bad); status != http.StatusUnprocessableEntity || !strings.Contains(body, `data-testid="settings-error"`) {
+			t.Errorf("%s=%s answered %d", name, value, status)
+		}
+	}
+	if again, err := s.models.SyncSettings(t.Context()); err != nil || again.CheckHour != -1 {
+		t.Errorf("something of a refused form was kept: %+v, %v", again, err)
+	}
+	if status, _, _ := s.signedIn(models.RoleOperator).post("/settings/sync", good); status != http.StatusForbidden {
+		t.Errorf("an operator's settings answered %d", status)
+	}
+}
+
+// The card of API calls tells Tandem's share, its forecast, and, on every page, that the org takes no more.
+func TestBudgetOnPages(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.connect()
+	p := s.signedIn(models.RoleViewer)
+	ctx := t.Context()
+	day := time.Date(2026, 11, 25, 6, 0, 0, 0, time.UTC)
+	s.models.Now = func() time.Time { return day }
+	if err := s.models.WorkerSeen(ctx, "w"); err != nil {
+		t.Fatal(err)
+	}
+	sees := func(path string, wants ...string) {
+		t.Helper()
+		_, body, _ := p.get(path)
+		for _, want := range wants {
+			if !strings.Contains(body, want) {
+				t.Errorf("%s lacks %s", path, want)
+			}
+		}
+	}
+	if err := s.models.NoteCalls(ctx, 5, models.Usage{}); err != nil {
+		t.Fatal(err)
+	}
+	sees("/", "This org does not tell its limit")
+	if err := s.models.NoteCalls(ctx, 95, models.Usage{Used: 2_100, Limit: 10_000}); err != nil {
+		t.Fatal(err)
+	}
+	sees("/", "of 3,997", "The org: 2,100 of 10,000", "At this pace they last until midnight UTC.")
+	if err := s.models.NoteCalls(ctx, 1_000, models.Usage{Used: 3_100, Limit: 10_000}); err != nil {
+		t.Fatal(err)
+	}
+	sees("/", "1,100 <small>of 3,997", "they are used up at 08:38 UTC")
+	if err := s.models.NoteCalls(ctx, 2_200, models.Usage{Used: 5_300, Limit: 10_000}); err != nil {
+		t.Fatal(err)
+	}
+	sees("/", "The reserve, for changes only")
+	if err := s.models.RefuseCalls(ctx, "TotalRequests Limit exceeded.", day.Add(10*time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range pages {
+		sees(path, `data-testid="banner-budget"`, "TotalRequests Limit exceeded.")
+	}
+	// A new day, a new share.
+	day = day.Add(24 * time.Hour)
+	if err := s.models.CallsWork(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.models.NoteCalls(ctx, 10, models.Usage{Used: 410, Limit: 10_000}); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := s.models.Budget(ctx); err != nil || b.Used != 10 || b.Calls != 4_800 || b.RefusedUntil != nil {
+		t.Errorf("the next day's account is %+v, %v", b, err)
+	}
+}

@@ -27,6 +27,10 @@ type clientCache struct {
 	mu     sync.Mutex
 	key    string
 	client *salesforce.Client
+
+	// limits is what /limits said, for an org whose replies do not tell it; limitsNext is when that may be asked again.
+	limits     atomic.Pointer[models.Usage]
+	limitsNext atomic.Int64
 }
 
 // client gives the API client of the stored connection; errNotConnected if there is none.
@@ -48,7 +52,7 @@ func (e *Engine) client(ctx context.Context) (*salesforce.Client, error) {
 		Credentials: credentials(c, ""),
 		Tokens:      sharedTokens{e.Models},
 		ClientName:  clientName,
-		HTTP:        &http.Client{Transport: &countingTransport{salesforce.Transport()}},
+		HTTP:        &http.Client{Transport: &countingTransport{salesforce.Transport(), &e.spent}},
 		Log:         e.Log,
 		AllowLocal:  e.AllowLocalOrg,
 	})
@@ -59,18 +63,25 @@ func (e *Engine) client(ctx context.Context) (*salesforce.Client, error) {
 	return client, nil
 }
 
-// noteUsage passes what the org said last of its API budget to the control plane. Each piece of work ends with it.
-func (e *Engine) noteUsage(ctx context.Context) {
+// settleCalls counts what this process called since the last time into the day's share, and passes on what the org said last
+// of its budget. Each piece of work ends with it; what cannot be noted now is noted with the next.
+func (e *Engine) settleCalls(ctx context.Context) {
+	ctx = context.WithoutCancel(ctx)
+	calls := e.spent.Swap(0)
 	e.clients.mu.Lock()
 	client := e.clients.client
 	e.clients.mu.Unlock()
-	if client == nil {
-		return
-	}
-	if u, ok := client.Usage(); ok {
-		if err := e.Models.NoteUsage(ctx, u.Used, u.Limit); err != nil {
-			e.Log.Warn("the org's API usage could not be noted", "error", err)
+	var usage models.Usage
+	if client != nil {
+		if u, ok := client.Usage(); ok {
+			usage = models.Usage{Used: u.Used, Limit: u.Limit}
+		} else if u := e.clients.limits.Load(); u != nil {
+			usage = *u
 		}
+	}
+	if err := e.Models.NoteCalls(ctx, calls, usage); err != nil {
+		e.spent.Add(calls)
+		e.Log.Warn("API calls could not be noted", "calls", calls, "error", err)
 	}
 }
 
@@ -97,8 +108,11 @@ func (t sharedTokens) Renew(ctx context.Context, stale string, renew func(contex
 	return salesforce.Token(s), err
 }
 
-// countingTransport counts the calls that one run causes, by the counter that its context carries.
-type countingTransport struct{ next http.RoundTripper }
+// countingTransport counts the calls that one run causes, by the counter that its context carries, and all of the process.
+type countingTransport struct {
+	next  http.RoundTripper
+	spent *atomic.Int64
+}
 
 type countKey struct{}
 
@@ -108,11 +122,18 @@ func counted(ctx context.Context) (context.Context, *atomic.Int64) {
 }
 
 func (t *countingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	// OAuth calls do not count against the org's API budget.
-	if n, ok := r.Context().Value(countKey{}).(*atomic.Int64); ok && !strings.HasPrefix(r.URL.Path, "/services/oauth2/") {
-		n.Add(1)
+	if counts(r.URL.Path) {
+		t.spent.Add(1)
+		if n, ok := r.Context().Value(countKey{}).(*atomic.Int64); ok {
+			n.Add(1)
+		}
 	}
 	return t.next.RoundTrip(r)
+}
+
+// counts tells whether the org counts a call against its budget: it does not count signing in and the list of versions.
+func counts(path string) bool {
+	return !strings.HasPrefix(path, "/services/oauth2/") && strings.TrimSuffix(path, "/") != "/services/data"
 }
 
 // AuthorizeURL is where the admin's browser is sent to allow the connection (web server flow).
@@ -129,6 +150,7 @@ func CheckLoginURL(raw string, allowLocal bool) (string, error) {
 type Tester struct {
 	AllowLocalOrg bool
 	Log           *slog.Logger
+	Count         func(ctx context.Context, calls int64) error // takes what a test cost into the day's account; nil: nobody counts
 }
 
 // Exchange ends the web server flow: it turns the code into tokens and tests them.
@@ -161,6 +183,13 @@ func (t Tester) Test(ctx context.Context, c models.Connection) (models.Connectio
 	client, err := salesforce.New(salesforce.Config{Credentials: credentials(c, ""), Tokens: tokens, ClientName: clientName, AllowLocal: t.AllowLocalOrg, Log: t.Log})
 	if err != nil {
 		return c, refused(err)
+	}
+	if t.Count != nil {
+		defer func() {
+			if err := t.Count(context.WithoutCancel(ctx), client.Calls()); err != nil && t.Log != nil {
+				t.Log.Warn("API calls could not be noted", "calls", client.Calls(), "error", err)
+			}
+		}()
 	}
 	report := models.ConnectionReport{At: started}
 	version, err := client.APIVersion(ctx)

@@ -46,10 +46,18 @@ func (w *describeWorker) Work(ctx context.Context, job *river.Job[describeArgs])
 	if len(waiting) == 0 {
 		return nil
 	}
+	for _, r := range waiting {
+		if wait, err := e.holdForBudget(ctx, r); err != nil {
+			return err
+		} else if wait > 0 {
+			return river.JobSnooze(wait)
+		}
+	}
 	client, err := e.client(ctx)
 	if err != nil {
 		return e.afterPiece(ctx, err, job.JobRow, waiting...)
 	}
+	defer e.settleCalls(ctx)
 	// What could not be seen may be seen again; asking costs nothing beside the rest.
 	hidden, err := e.Models.HiddenObjects(ctx)
 	if err != nil {
@@ -62,6 +70,7 @@ func (w *describeWorker) Work(ctx context.Context, job *river.Job[describeArgs])
 	if err != nil {
 		return e.afterPiece(ctx, err, job.JobRow, waiting...)
 	}
+	e.askLimits(ctx, client)
 	var going []models.Run
 	for _, r := range waiting {
 		if cause := wrong[r.Object]; cause == nil {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -42,6 +43,8 @@ type Config struct {
 	BulkAbove     int           // records above which Bulk is used instead of REST; 2,000
 	LookBack      time.Duration // overlap of each read of changes with the one before; 10 min
 	Tick          time.Duration // between two looks at the rows when nothing wakes the loop; 1 s
+	ProbeEvery    time.Duration // between two tries of a connection that Salesforce refuses; 2 min
+	BudgetWait    time.Duration // after the org refused more calls, until it is asked again; 15 min
 	StopWithin    time.Duration // how long pieces may go on after the engine was told to stop; 8 s
 }
 
@@ -63,6 +66,7 @@ type Engine struct {
 	river   *river.Client[pgx.Tx]
 	wake    chan struct{}
 	clients clientCache
+	spent   atomic.Int64    // calls of this process that are not in the day's account yet
 	stopCtx context.Context // ends when this process is told to stop
 }
 
@@ -99,6 +103,8 @@ func New(c Config) (*Engine, error) {
 	def(&c.BulkAbove, 2_000)
 	def(&c.LookBack, 10*time.Minute)
 	def(&c.Tick, time.Second)
+	def(&c.ProbeEvery, 2*time.Minute)
+	def(&c.BudgetWait, 15*time.Minute)
 	def(&c.StopWithin, 8*time.Second)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -300,7 +300,7 @@ func (w *pageWorker) Work(ctx context.Context, job *river.Job[pageArgs]) error {
 	ctx, calls := counted(ctx)
 	p := &piece{Engine: e, run: run, calls: calls}
 	err = p.page(ctx, job.Args)
-	e.account(ctx, run, calls.Load())
+	e.account(ctx, run, calls.Load(), err)
 	if err != nil {
 		return e.afterPiece(ctx, err, job.JobRow, run)
 	}

@@ -66,7 +66,7 @@ func (w *pullWorker) Work(ctx context.Context, job *river.Job[pullArgs]) error {
 	ctx, calls := counted(ctx)
 	p := &piece{Engine: e, run: run, calls: calls, args: job.Args}
 	o, err := p.work(ctx)
-	e.account(ctx, run, calls.Load())
+	e.account(ctx, run, calls.Load(), err)
 	if err != nil {
 		return e.afterPiece(ctx, err, job.JobRow, run)
 	}
@@ -78,7 +78,7 @@ func (w *pullWorker) Work(ctx context.Context, job *river.Job[pullArgs]) error {
 }
 
 // account notes what a piece cost, also when it failed.
-func (e *Engine) account(ctx context.Context, run models.Run, calls int64) {
+func (e *Engine) account(ctx context.Context, run models.Run, calls int64, outcome error) {
 	if calls == 0 {
 		return
 	}
@@ -86,7 +86,12 @@ func (e *Engine) account(ctx context.Context, run models.Run, calls int64) {
 	if err := e.Models.AddCalls(ctx, run.ID, calls); err != nil {
 		e.Log.Warn("a run's API calls could not be noted", "run", run.ID, "error", err)
 	}
-	e.noteUsage(ctx)
+	e.settleCalls(ctx)
+	if salesforce.HaltReason(outcome) != salesforce.HaltBudget {
+		if err := e.Models.CallsWork(ctx); err != nil {
+			e.Log.Warn("that the org answers again could not be noted", "error", err)
+		}
+	}
 }
 
 // mayWork tells whether a run may go on now: errRunOver if it ended or was canceled, a wait if something holds it up.
@@ -114,6 +119,9 @@ func (e *Engine) mayWork(ctx context.Context, id int64) (models.Run, time.Durati
 	}
 	if held {
 		return run, 2 * time.Second, nil
+	}
+	if wait, err := e.holdForBudget(ctx, run); err != nil || wait > 0 {
+		return run, wait, err
 	}
 	if run.StartedAt == nil || run.State != models.RunRunning {
 		if err := e.Models.StartRun(ctx, id); err != nil {
@@ -260,7 +268,7 @@ func (e *Engine) afterPiece(ctx context.Context, cause error, job *rivertype.Job
 		// Another worker, thought dead, was faster. What it committed stands; the piece is done again from there.
 		return river.JobSnooze(time.Second)
 	case salesforce.HaltReason(cause) == salesforce.HaltBudget:
-		return e.wait(ctx, cause, 15*time.Minute, runs)
+		return e.waitForBudget(ctx, cause, runs)
 	case salesforce.IsHalting(cause):
 		if err := e.refuse(ctx, cause); err != nil {
 			return err

@@ -16,9 +16,6 @@ import (
 // pruneEvery is in which cycles the history that is too old is removed.
 const pruneEvery = 50
 
-// probeEvery is how often a refused connection is tried again, so that it mends itself once access is back.
-const probeEvery = 2 * time.Minute
-
 // Step looks once at what the rows ask for and makes sure that it is under way: it hands on what dead workers left, closes a
 // cycle whose runs have ended, opens the next when its time has come, and queues the pieces of every run that has none.
 // Any number of workers may call it at any time; one at a time does it, and a second call changes nothing.
@@ -51,7 +48,7 @@ func (e *Engine) Step(ctx context.Context) error {
 	case err != nil:
 		return err
 	case connection.State == models.StateRefused:
-		if time.Since(connection.StateAt) < probeEvery {
+		if time.Since(connection.StateAt) < e.ProbeEvery {
 			return nil
 		}
 		return e.probe(ctx)
@@ -77,17 +74,21 @@ func (e *Engine) turnCycle(ctx context.Context) error {
 		if cycle.ObjectsDone < cycle.ObjectsTotal {
 			return nil
 		}
-		// The rest is counted from the end, so that a long cycle is followed by a whole one.
-		if err := e.Models.CloseCycle(ctx, cycle.Number, e.Rest); err != nil {
+		rest, err := e.rest(ctx)
+		if err != nil {
 			return err
 		}
-		e.Log.Info("cycle ended", "cycle", cycle.Number, "objects", cycle.ObjectsTotal, "rest", e.Rest)
+		// The rest is counted from the end, so that a long cycle is followed by a whole one.
+		if err := e.Models.CloseCycle(ctx, cycle.Number, rest); err != nil {
+			return err
+		}
+		e.Log.Info("cycle ended", "cycle", cycle.Number, "objects", cycle.ObjectsTotal, "rest", rest)
 		if cycle.Number%pruneEvery == 0 {
 			if _, err := e.Models.PruneHistory(ctx); err != nil {
 				return err
 			}
 		}
-		if e.Rest > 0 {
+		if rest > 0 {
 			return nil
 		}
 	}
@@ -174,20 +175,24 @@ func once() river.InsertOpts {
 	}}}
 }
 
-// probe asks the refused connection once more.
+// probe asks the refused connection once more. Who the session belongs to is told also where the API is off, so one call of
+// the API itself is made beside; what that answers, if it is no such refusal, proves that the API is open.
 func (e *Engine) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
+	defer e.settleCalls(ctx)
 	client, err := e.client(ctx)
 	if err == nil {
-		_, err = client.UserInfo(ctx)
+		if _, err = client.UserInfo(ctx); !salesforce.IsHalting(err) {
+			_, err = client.Organization(ctx)
+		}
 	}
 	switch {
-	case err == nil:
-		e.Log.Info("Salesforce accepts the connection again")
-		return e.Models.ConnectionWorks(ctx)
 	case salesforce.IsHalting(err):
 		return e.refuse(ctx, err)
+	case err == nil, isAPI(err) && !salesforce.IsTransient(err):
+		e.Log.Info("Salesforce accepts the connection again")
+		return e.Models.ConnectionWorks(ctx)
 	default:
 		return err
 	}

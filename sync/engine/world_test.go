@@ -84,7 +84,8 @@ func (w *world) connect(secret string) {
 	w.t.Helper()
 	ctx := w.t.Context()
 	c := models.Connection{LoginURL: w.server.URL, Auth: models.AuthClientCredentials, ClientID: simorg.DefaultClientID, ClientSecret: models.NewSecret(secret)}
-	c, err := engine.Tester{AllowLocalOrg: true, Log: w.config.Log}.Test(ctx, c)
+	count := func(ctx context.Context, calls int64) error { return w.models.NoteCalls(ctx, calls, models.Usage{}) }
+	c, err := engine.Tester{AllowLocalOrg: true, Log: w.config.Log, Count: count}.Test(ctx, c)
 	if err != nil {
 		w.t.Fatal(err)
 	}
