@@ -13,6 +13,12 @@ import (
 	"github.com/tandem-sync/tandem/sync/salesforce"
 )
 
+const (
+	// lostJobsMax is how many bulk jobs of one run may get lost before it fails, and lostJobWait is between two of them.
+	lostJobsMax = 3
+	lostJobWait = 2 * time.Second
+)
+
 // coveredAsk is how far back /updated is asked when only its latestDateCovered is wanted; the call takes no less than a minute.
 const coveredAsk = 3 * time.Minute
 
@@ -34,7 +40,7 @@ func (p *piece) readAll(ctx context.Context, mark mirror.Watermark) (outcome, er
 }
 
 // askCovered asks how far reading is complete: the start of the oldest transaction still open in the org. It has to be asked
-// before the read that relies on it, or a transaction that commits between the two is missed.
+// before the read that relies on it, or a transaction that commits between the two is missed, and it is kept with that read.
 func (p *piece) askCovered(ctx context.Context, now time.Time) error {
 	if !p.table.Schema().Replicateable {
 		return nil
@@ -48,7 +54,8 @@ func (p *piece) askCovered(ctx context.Context, now time.Time) error {
 		p.Log.Warn("the org does not say how far reading is complete", "object", p.run.Object, "error", err)
 		return nil
 	}
-	return p.Mirror.SetCovered(ctx, p.run.Object, updated.LatestDateCovered, now)
+	p.covered = mirror.Covered{Through: updated.LatestDateCovered, AskedAt: now}
+	return nil
 }
 
 // readQuery reads what the condition selects. The first page of a REST query says how much that is: if it is little, the
@@ -96,7 +103,7 @@ func (p *piece) applyPages(ctx context.Context, mark mirror.Watermark, kind mirr
 				return outcome{}, err
 			}
 			if batch == nil {
-				if page.TotalSize > p.BulkAbove {
+				if page.TotalSize > p.BulkAbove && !p.restOnly {
 					o, err := p.startLoad(ctx, kind, soql, now, int64(page.TotalSize))
 					if !salesforce.IsBulkUnsupported(err) {
 						return o, err
@@ -129,6 +136,9 @@ func (p *piece) applyPages(ctx context.Context, mark mirror.Watermark, kind mirr
 		}
 		sum.Deleted += n
 	}
+	if err := batch.Covered(ctx, p.covered); err != nil {
+		return outcome{}, err
+	}
 	if err := batch.Commit(ctx, mark.At, now); err != nil {
 		return outcome{}, err
 	}
@@ -136,6 +146,14 @@ func (p *piece) applyPages(ctx context.Context, mark mirror.Watermark, kind mirr
 }
 
 func (p *piece) startLoad(ctx context.Context, kind mirror.LoadKind, soql string, now time.Time, expected int64) (outcome, error) {
+	// Each load that was given up has cost the org a job. An org that loses every one of them is not asked for ever.
+	lost, err := p.Mirror.AbandonedLoads(ctx, p.run.ID)
+	if err != nil {
+		return outcome{}, err
+	}
+	if lost >= lostJobsMax {
+		return outcome{}, objectError("Salesforce lost the bulk job of this run %d times, or its result; the next cycle tries again", lost)
+	}
 	// The job is made before the load is noted, for an object that Bulk does not read must leave no load behind; a job whose
 	// note is lost with this process costs the org nothing but one job of its daily thousands.
 	job, err := p.client.CreateQueryJob(ctx, soql, true)
@@ -143,7 +161,7 @@ func (p *piece) startLoad(ctx context.Context, kind mirror.LoadKind, soql string
 		return outcome{}, err
 	}
 	load, err := p.Mirror.StartLoad(ctx, mirror.Load{
-		Object: p.run.Object, RunID: p.run.ID, Kind: kind, JobID: job.ID, SOQL: soql, Fields: p.table.Fields(), Watermark: now, Expected: expected,
+		Object: p.run.Object, RunID: p.run.ID, Kind: kind, JobID: job.ID, SOQL: soql, Fields: p.table.Fields(), Watermark: now, Covered: p.covered, Expected: expected,
 	})
 	if err != nil {
 		return outcome{}, err
@@ -170,13 +188,16 @@ func (p *piece) continueLoad(ctx context.Context, load mirror.Load) (outcome, er
 		switch {
 		case isCode(err, "NOT_FOUND"):
 			p.Log.Warn("the org no longer has the bulk job; the read starts again", "object", p.run.Object, "job", load.JobID)
-			return outcome{}, p.Mirror.AbandonLoad(ctx, load.ID, "the org no longer has the job")
+			return outcome{after: lostJobWait}, p.Mirror.AbandonLoad(ctx, load.ID, "the org no longer has the job")
 		case err != nil:
 			return outcome{}, err
 		case job.State != salesforce.JobComplete && job.State.Ended():
 			reason := fmt.Sprintf("Salesforce ended the bulk job %s as %s: %s", load.JobID, job.State, job.ErrorMessage)
 			if err := p.Mirror.AbandonLoad(ctx, load.ID, reason); err != nil {
 				return outcome{}, err
+			}
+			if salesforce.IsBulkUnsupported(job.Err()) {
+				return p.readByREST(ctx, load, reason)
 			}
 			return outcome{}, objectError("%s", reason)
 		case job.State != salesforce.JobComplete:
@@ -208,9 +229,20 @@ func (p *piece) continueLoad(ctx context.Context, load mirror.Load) (outcome, er
 	return p.finishLoad(ctx, load)
 }
 
+// readByREST makes a load's read page by page, where Bulk turns out not to take the object only when the job has begun.
+func (p *piece) readByREST(ctx context.Context, load mirror.Load, reason string) (outcome, error) {
+	p.Log.Info("Bulk does not read this object; REST does", "object", p.run.Object, "reason", reason)
+	mark, err := p.Mirror.Watermark(ctx, p.run.Object)
+	if err != nil {
+		return outcome{}, err
+	}
+	p.restOnly = true
+	return p.applyPages(ctx, mark, load.Kind, load.SOQL, load.Watermark, nil)
+}
+
 // finishLoad ends a load all of whose pages are in. The piece of the last page does it, or, if that one died, the run's own.
 func (p *piece) finishLoad(ctx context.Context, load mirror.Load) (outcome, error) {
-	if load.Read != load.Expected {
+	if load.Expected > 0 && load.Read != load.Expected { // zero: the job does not say
 		reason := fmt.Sprintf("Salesforce's bulk job %s says %d records, but its pages held %d; nothing is taken as complete and the read starts again", load.JobID, load.Expected, load.Read)
 		if err := p.Mirror.AbandonLoad(ctx, load.ID, reason); err != nil {
 			return outcome{}, err

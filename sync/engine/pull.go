@@ -41,6 +41,10 @@ type piece struct {
 	table  *mirror.Table
 	calls  *atomic.Int64
 	args   pullArgs
+	// covered is what the org said of its open transactions in this piece; it is kept with the read that it was asked for.
+	covered mirror.Covered
+	// restOnly keeps this piece from Bulk, which has refused the object.
+	restOnly bool
 }
 
 // outcome says how a run goes on after a piece: over, or after a while.

@@ -87,6 +87,9 @@ func (e *Engine) turnCycle(ctx context.Context) error {
 			if _, err := e.Models.PruneHistory(ctx); err != nil {
 				return err
 			}
+			if err := e.Mirror.PruneLoads(ctx); err != nil {
+				return err
+			}
 		}
 		if rest > 0 {
 			return nil

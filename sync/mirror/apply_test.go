@@ -432,12 +432,98 @@ func TestWatermarkIsComparedAndNeverMovesBackward(t *testing.T) {
 	if m, _ := w.db.Watermark(w.ctx, "Account"); !m.At.Equal(mark.Add(time.Hour)) {
 		t.Errorf("a load moved the watermark to %s", m.At)
 	}
-	// Covered alone is no watermark.
-	if err := w.db.SetCovered(w.ctx, "Lead", mark, mark); err != nil {
+}
+
+// What the org said of its open transactions counts with the read that it was asked for: not before, not without it, and a load
+// that ends late does not take back what a later read was told.
+func TestCoveredCommitsWithItsRead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ensure(account())
+	covered := func(want time.Time) {
+		t.Helper()
+		if m, err := w.db.Watermark(w.ctx, "Account"); err != nil || !m.CoveredAt.Equal(want) {
+			t.Errorf("covered through %s, %v, want %s", m.CoveredAt, err, want)
+		}
+	}
+	read := func(from, to time.Time, c Covered, commit bool) {
+		t.Helper()
+		b, err := w.db.Changes(w.ctx, "Account")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Rollback()
+		if err := b.Covered(w.ctx, c); err != nil {
+			t.Fatal(err)
+		}
+		if commit {
+			if err := b.Commit(w.ctx, from, to); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	read(time.Time{}, mark, Covered{Through: mark.Add(-time.Hour), AskedAt: mark}, true)
+	covered(mark.Add(-time.Hour))
+	read(mark, mark, Covered{Through: mark, AskedAt: mark.Add(time.Minute)}, false)
+	covered(mark.Add(-time.Hour))
+	read(mark, mark, Covered{}, true) // the org was not asked
+	covered(mark.Add(-time.Hour))
+
+	l, err := w.db.StartLoad(w.ctx, Load{Object: "Account", RunID: 1, Kind: LoadResync, JobID: "750xx", SOQL: "SELECT", Fields: []string{"Id"}, Watermark: mark, Covered: Covered{Through: mark.Add(time.Minute), AskedAt: mark.Add(2 * time.Minute)}})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if m, err := w.db.Watermark(w.ctx, "Lead"); err != nil || m.Known || !m.CoveredAt.Equal(mark) {
-		t.Errorf("watermark of Lead: %+v, %v", m, err)
+	covered(mark.Add(-time.Hour))
+	if err := w.db.PlanPage(w.ctx, l.ID, 1, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.db.ApplyPage(w.ctx, l, Page{Seq: 1}, rows(accountColumns, accs(3, 0)...), "", true); err != nil {
+		t.Fatal(err)
+	}
+	later := Covered{Through: mark.Add(3 * time.Minute), AskedAt: mark.Add(4 * time.Minute)}
+	read(mark, mark.Add(time.Hour), later, true)
+	if _, err := w.db.FinishLoad(w.ctx, l.ID); err != nil {
+		t.Fatal(err)
+	}
+	covered(later.Through)
+}
+
+// The account of loads is not kept for ever, and that of an open one is never removed.
+func TestOldLoadsAreRemoved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ensure(account())
+	for _, kind := range []LoadKind{LoadResync, LoadFirst} {
+		l, err := w.db.StartLoad(w.ctx, Load{Object: "Account", RunID: 1, Kind: kind, JobID: "750xx", SOQL: "SELECT", Fields: []string{"Id"}, Watermark: mark})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.db.PlanPage(w.ctx, l.ID, 1, ""); err != nil {
+			t.Fatal(err)
+		}
+		if kind == LoadResync {
+			if err := w.db.AbandonLoad(w.ctx, l.ID, "enough"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	left := func(want int) {
+		t.Helper()
+		if err := w.db.PruneLoads(w.ctx); err != nil {
+			t.Fatal(err)
+		}
+		var loads, pages int
+		if err := w.pool.QueryRow(w.ctx, `SELECT (SELECT count(*) FROM mirror.loads), (SELECT count(*) FROM mirror.load_pages)`).Scan(&loads, &pages); err != nil || loads != want || pages != want {
+			t.Errorf("%d loads with %d pages are left, %v, want %d", loads, pages, err, want)
+		}
+	}
+	left(2)
+	if _, err := w.pool.Exec(w.ctx, `UPDATE mirror.loads SET started_at = started_at - interval '40 days', ended_at = ended_at - interval '40 days'`); err != nil {
+		t.Fatal(err)
+	}
+	left(1)
+	if n, err := w.db.AbandonedLoads(w.ctx, 1); err != nil || n != 0 {
+		t.Errorf("%d abandoned loads, %v, want none", n, err)
 	}
 }
 

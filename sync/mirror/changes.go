@@ -105,6 +105,23 @@ func (b *ChangeBatch) DeletedThrough(ctx context.Context, through, askedAt time.
 	return nil
 }
 
+// Covered keeps how far reading is complete once this batch commits.
+func (b *ChangeBatch) Covered(ctx context.Context, c Covered) error {
+	switch {
+	case b.w.tx == nil:
+		return errBatchOver
+	case c.AskedAt.IsZero():
+		return nil
+	}
+	_, err := b.w.tx.Exec(ctx, `INSERT INTO mirror.watermarks (object, covered_through, covered_asked_at) VALUES ($1, $2, $3)
+		ON CONFLICT (object) DO UPDATE SET covered_through = excluded.covered_through, covered_asked_at = excluded.covered_asked_at`,
+		b.w.table.Object(), nullTime(c.Through), c.AskedAt)
+	if err != nil {
+		return fmt.Errorf("keep how far %s is covered: %w", b.w.table.Object(), err)
+	}
+	return nil
+}
+
 // Commit moves the watermark from where the reader found it and commits everything with it; from is zero if nothing was read
 // before. ErrStale if somebody moved it meanwhile. It never moves backward (Invariant 2): an older to leaves it where it is.
 func (b *ChangeBatch) Commit(ctx context.Context, from, to time.Time) error {

@@ -44,6 +44,7 @@ type Load struct {
 	SOQL      string
 	Fields    []string
 	Watermark time.Time // the org's time from before the job was made; the object's watermark once all pages are in
+	Covered   Covered   // what the org said before the job was made; kept once all pages are in
 	Expected  int64     // records that the job holds, as Salesforce says
 	State     LoadState
 	StartedAt time.Time
@@ -128,9 +129,9 @@ func (db *DB) StartLoad(ctx context.Context, l Load) (Load, error) {
 		return Load{}, err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	_, err = tx.Exec(ctx, fmt.Sprintf(`INSERT INTO mirror.loads (object, run_id, kind, job_id, soql, fields, watermark, expected, direct)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $3 = 'first' AND NOT EXISTS (SELECT FROM %s)) ON CONFLICT (object, beside) WHERE state = 'open' DO NOTHING`, t.name()),
-		l.Object, l.RunID, string(l.Kind), l.JobID, l.SOQL, l.Fields, l.Watermark, l.Expected)
+	_, err = tx.Exec(ctx, fmt.Sprintf(`INSERT INTO mirror.loads (object, run_id, kind, job_id, soql, fields, watermark, expected, covered_through, covered_asked_at, direct)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $3 = 'first' AND NOT EXISTS (SELECT FROM %s)) ON CONFLICT (object, beside) WHERE state = 'open' DO NOTHING`, t.name()),
+		l.Object, l.RunID, string(l.Kind), l.JobID, l.SOQL, l.Fields, l.Watermark, l.Expected, nullTime(l.Covered.Through), nullTime(l.Covered.AskedAt))
 	if err != nil {
 		return Load{}, fmt.Errorf("start a load of %s: %w", l.Object, err)
 	}
@@ -267,10 +268,12 @@ func (db *DB) FinishLoad(ctx context.Context, id int64) (Load, error) {
 	}
 	err = pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `WITH ended AS (
-				UPDATE mirror.loads SET state = 'done', ended_at = now() WHERE id = $1 AND state = 'open' RETURNING object, watermark
+				UPDATE mirror.loads SET state = 'done', ended_at = now() WHERE id = $1 AND state = 'open' RETURNING object, watermark, covered_through, covered_asked_at
 			)
-			INSERT INTO mirror.watermarks (object, watermark) SELECT object, watermark FROM ended
-			ON CONFLICT (object) DO UPDATE SET watermark = greatest(watermarks.watermark, excluded.watermark)`, id)
+			INSERT INTO mirror.watermarks AS w (object, watermark, covered_through, covered_asked_at) SELECT object, watermark, covered_through, covered_asked_at FROM ended
+			ON CONFLICT (object) DO UPDATE SET watermark = greatest(w.watermark, excluded.watermark),
+				covered_through = CASE WHEN excluded.covered_asked_at > coalesce(w.covered_asked_at, '-infinity') THEN excluded.covered_through ELSE w.covered_through END,
+				covered_asked_at = greatest(w.covered_asked_at, excluded.covered_asked_at)`, id)
 		if err != nil {
 			return err
 		}
@@ -291,6 +294,27 @@ func (db *DB) FinishLoad(ctx context.Context, id int64) (Load, error) {
 	}
 	l.State = LoadDone
 	return l, nil
+}
+
+// AbandonedLoads tells how many loads of a run were given up.
+func (db *DB) AbandonedLoads(ctx context.Context, runID int64) (n int, err error) {
+	err = db.pool.QueryRow(ctx, `SELECT count(*) FROM mirror.loads WHERE run_id = $1 AND state = 'abandoned'`, runID).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count the loads that run %d gave up: %w", runID, err)
+	}
+	return n, nil
+}
+
+// loadsKept is how long ended loads are kept. Nothing but the curious asks for one whose run is over.
+const loadsKept = 30 * 24 * time.Hour
+
+// PruneLoads removes the account of loads that ended long ago, a bounded number at once.
+func (db *DB) PruneLoads(ctx context.Context) error {
+	_, err := db.pool.Exec(ctx, `DELETE FROM mirror.loads WHERE id IN (SELECT id FROM mirror.loads WHERE ended_at < $1 ORDER BY ended_at LIMIT 1000)`, time.Now().Add(-loadsKept))
+	if err != nil {
+		return fmt.Errorf("remove old loads: %w", err)
+	}
+	return nil
 }
 
 // AbandonLoad gives a load up. What its pages brought stays; the watermark does not move.

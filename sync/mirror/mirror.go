@@ -78,7 +78,7 @@ func (r Result) Plus(o Result) Result {
 type Watermark struct {
 	Known          bool      // false: nothing was read yet
 	At             time.Time // everything that the org had committed before is here
-	CoveredAt      time.Time // the start of the oldest transaction open when the org was asked; zero if it never was
+	CoveredAt      time.Time // the start of the oldest transaction open before the read that set the watermark; zero if the org never told
 	CoveredAskedAt time.Time
 	DeletedThrough time.Time // how far the org's log of deletions was read; zero if it never was
 	DeletedAskedAt time.Time
@@ -101,14 +101,11 @@ func (db *DB) Watermark(ctx context.Context, object string) (Watermark, error) {
 	return Watermark{at != nil, value(at), value(covered), value(coveredAsked), value(deleted), value(deletedAsked)}, nil
 }
 
-// SetCovered keeps what the org said of its oldest open transaction.
-func (db *DB) SetCovered(ctx context.Context, object string, through, askedAt time.Time) error {
-	_, err := db.pool.Exec(ctx, `INSERT INTO mirror.watermarks (object, covered_through, covered_asked_at) VALUES ($1, $2, $3)
-		ON CONFLICT (object) DO UPDATE SET covered_through = excluded.covered_through, covered_asked_at = excluded.covered_asked_at`, object, through, askedAt)
-	if err != nil {
-		return fmt.Errorf("keep how far %s is covered: %w", object, err)
-	}
-	return nil
+// Covered is what the org said of its open transactions, and when it was asked: before the read that brings what had committed
+// by then. It commits with that read and not before, for until then the records that a transaction brought since are not here.
+type Covered struct {
+	Through time.Time // the start of the oldest one
+	AskedAt time.Time // zero: it was not asked, or did not say
 }
 
 // Migrate brings the schemas mirror and salesforce up to date, under a lock that concurrent starts share.

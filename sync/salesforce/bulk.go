@@ -20,6 +20,8 @@ import (
 const (
 	opBulk   = "bulk query"
 	opIngest = "bulk ingest"
+
+	opCreateJob = ": create job" // ends it
 )
 
 // JobState is where a Bulk job is.
@@ -116,7 +118,7 @@ func (c *Client) CreateQueryJob(ctx context.Context, soql string, all bool) (Job
 	if err != nil {
 		return Job{}, fmt.Errorf("%s: the query is no text: %w", opBulk, err)
 	}
-	return c.job(ctx, request{op: opBulk + ": create job", method: http.MethodPost, path: path + "/jobs/query", body: payload})
+	return c.job(ctx, request{op: opBulk + opCreateJob, method: http.MethodPost, path: path + "/jobs/query", body: payload})
 }
 
 // QueryJob asks where a job is. A job that ended more than 7 days ago is a NOT_FOUND.

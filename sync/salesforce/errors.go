@@ -157,6 +157,10 @@ func IsBulkUnsupported(err error) bool {
 	if !ok || !strings.HasPrefix(api.Op, opBulk) && !strings.HasPrefix(api.Op, opIngest) || api.Status >= 500 {
 		return false
 	}
+	// An org without Bulk 2.0 has nothing at its address.
+	if strings.HasSuffix(api.Op, opCreateJob) && (api.Status == http.StatusNotFound || api.Status == http.StatusMethodNotAllowed) && !api.html {
+		return true
+	}
 	message := strings.ToLower(api.Message)
 	// Bulk writes its codes with and without underscores: INVALIDENTITY, InvalidEntity, FEATURE_NOT_ENABLED, FeatureNotEnabled.
 	switch strings.ToUpper(strings.ReplaceAll(api.Code, "_", "")) {

@@ -1,0 +1,715 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// otherOrg is a second org to talk to, written from Salesforce's documentation alone and sharing no code with the simulated
+// one, so that what both leave open is not mistaken for how Salesforce is. Its habits differ where Salesforce's do: an older
+// API version, no composite requests, no replication calls, no header with the API budget, no Organization, no identity
+// service, short pages, numbers as 5.0 and 1.5E7, header-only and empty pages at the end of Bulk results, next pages named
+// by a whole address, replies compressed or not.
+type otherOrg struct {
+	t      *testing.T
+	server *httptest.Server
+
+	mu      sync.Mutex
+	objects map[string]*otherObject
+	tokens  map[string]bool
+	jobs    map[string]*otherJob
+	cursors map[string]otherCursor
+	serial  int
+	calls   map[string]int // by method and path, ids left out
+	strange []string       // requests that no documented client would make
+
+	pageRows   int  // records of a REST page
+	bulkRows   int  // records of a Bulk page
+	compresses bool // the next reply
+	hasDeleted bool // answers /deleted and /updated
+}
+
+type otherObject struct {
+	name, label, plural, prefix string
+	fields                      []otherField
+	rows                        []map[string]any // by field name; nil is null
+	changed                     time.Time        // of its metadata
+	noBulk                      bool
+}
+
+type otherField struct {
+	name, kind string
+	length     int
+	refs       []string
+	readOnly   bool
+	extra      map[string]any
+}
+
+type otherJob struct {
+	state  int
+	object string
+	query  string
+	rows   []map[string]any
+	fields []string
+	bare   bool // its page without records is empty
+}
+
+type otherCursor struct {
+	fields []string
+	rows   []map[string]any
+	object string
+	total  int
+}
+
+// number is a JSON number as it is to be written, in REST and in Bulk.
+type number struct{ rest, bulk string }
+
+const otherVersion = "64.0"
+
+const (
+	otherClient = "3MVG9other.client"
+	otherSecret = "0A1B2C3D4E5F60718293A4B5C6D7E8F9"
+)
+
+// otherID makes an id of 18 characters, with its checksum.
+func otherID(prefix string, n int) string {
+	id := fmt.Sprintf("%sWs%010d", prefix, n)
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
+	for group := range 3 {
+		bits := 0
+		for i := range 5 {
+			if c := id[group*5+i]; c >= 'A' && c <= 'Z' {
+				bits |= 1 << i
+			}
+		}
+		id += string(alphabet[bits])
+	}
+	return id
+}
+
+func system(more ...otherField) []otherField {
+	// Id does not come first here, and the order is nobody's.
+	return append(more,
+		otherField{name: "CreatedDate", kind: "datetime", readOnly: true}, otherField{name: "Id", kind: "id", length: 18, readOnly: true},
+		otherField{name: "CreatedById", kind: "reference", length: 18, refs: []string{"User"}, readOnly: true}, otherField{name: "LastModifiedDate", kind: "datetime", readOnly: true},
+		otherField{name: "LastModifiedById", kind: "reference", length: 18, refs: []string{"User"}, readOnly: true}, otherField{name: "SystemModstamp", kind: "datetime", readOnly: true})
+}
+
+func text(name string, length int) otherField {
+	return otherField{name: name, kind: "string", length: length}
+}
+func refTo(name string, to ...string) otherField {
+	return otherField{name: name, kind: "reference", length: 18, refs: to}
+}
+
+var gone = otherField{name: "IsDeleted", kind: "boolean", readOnly: true}
+
+func newOtherOrg(t *testing.T) *otherOrg {
+	t.Helper()
+	o := &otherOrg{
+		t: t, objects: map[string]*otherObject{}, tokens: map[string]bool{}, jobs: map[string]*otherJob{}, cursors: map[string]otherCursor{}, calls: map[string]int{},
+		pageRows: 317, bulkRows: 900,
+	}
+	for _, d := range []otherObject{
+		{name: "Lead", label: "Prospect", plural: "Prospects", prefix: "00Q", fields: system(gone, text("LastName", 80), text("FirstName", 40), otherField{name: "Name", kind: "string", length: 121, readOnly: true},
+			text("Company", 255), otherField{name: "Email", kind: "email", length: 80}, otherField{name: "Description", kind: "textarea", length: 32000}, otherField{name: "Status", kind: "picklist", length: 255},
+			otherField{name: "AnnualRevenue", kind: "currency"}, otherField{name: "NumberOfEmployees", kind: "int"}, refTo("OwnerId", "Group", "User"), otherField{name: "IsConverted", kind: "boolean", readOnly: true},
+			otherField{name: "Address", kind: "address", readOnly: true}, otherField{name: "Score__c", kind: "double"}, otherField{name: "Callback__c", kind: "time"}, otherField{name: "Interests__c", kind: "multipicklist", length: 4099},
+			otherField{name: "Born__c", kind: "date"}, otherField{name: "Brochure__c", kind: "base64"}, otherField{name: "MasterRecordId", kind: "reference", length: 18, refs: []string{"Lead"}, readOnly: true})},
+		{name: "Contact", label: "Contact", plural: "Contacts", prefix: "003", fields: system(gone, text("LastName", 80), text("FirstName", 40), otherField{name: "Name", kind: "string", length: 121, readOnly: true},
+			refTo("AccountId", "Account"), otherField{name: "Email", kind: "email", length: 80}, refTo("OwnerId", "User"))},
+		{name: "Account", label: "Account", plural: "Accounts", prefix: "001", fields: system(gone, text("Name", 255), refTo("OwnerId", "User"), otherField{name: "AnnualRevenue", kind: "currency"})},
+		{name: "User", label: "User", plural: "Users", prefix: "005", fields: system(text("Username", 80), text("LastName", 80), text("FirstName", 40), text("Name", 121), otherField{name: "Email", kind: "email", length: 128}, otherField{name: "IsActive", kind: "boolean"})},
+		{name: "Group", label: "Group", plural: "Groups", prefix: "00G", fields: system(text("Name", 40), otherField{name: "Type", kind: "picklist", length: 40})},
+		{name: "Opportunity", label: "Opportunity", plural: "Opportunities", prefix: "006", fields: system(gone, text("Name", 120), refTo("AccountId", "Account"), otherField{name: "Amount", kind: "currency"}, otherField{name: "CloseDate", kind: "date"}, refTo("OwnerId", "User"))},
+		{name: "OpportunityContactRole", label: "Opportunity Contact Role", plural: "Opportunity Contact Roles", prefix: "00K", fields: system(gone, refTo("OpportunityId", "Opportunity"), refTo("ContactId", "Contact"), text("Role", 40))},
+		{name: "Campaign", label: "Campaign", plural: "Campaigns", prefix: "701", fields: system(gone, text("Name", 80), otherField{name: "IsActive", kind: "boolean"}, otherField{name: "StartDate", kind: "date"})},
+		{name: "CampaignMember", label: "Campaign Member", plural: "Campaign Members", prefix: "00v", fields: system(gone, refTo("CampaignId", "Campaign"), refTo("LeadId", "Lead"), refTo("ContactId", "Contact"), text("Status", 40))},
+		{name: "CampaignMemberStatus", label: "Campaign Member Status", plural: "Campaign Member Statuses", prefix: "01Y", fields: system(gone, refTo("CampaignId", "Campaign"), text("Label", 765), otherField{name: "SortOrder", kind: "int"})},
+		{name: "Task", label: "Task", plural: "Tasks", prefix: "00T", noBulk: true, fields: system(gone, refTo("WhoId", "Contact", "Lead"), text("Subject", 255), otherField{name: "ActivityDate", kind: "date"}, refTo("OwnerId", "User", "Group"), otherField{name: "IsArchived", kind: "boolean", readOnly: true})},
+		{name: "Event", label: "Event", plural: "Events", prefix: "00U", fields: system(gone, refTo("WhoId", "Contact", "Lead"), text("Subject", 255), otherField{name: "StartDateTime", kind: "datetime"}, refTo("OwnerId", "User"))},
+	} {
+		d.changed = time.Now().Add(-240 * time.Hour).Truncate(time.Second)
+		o.objects[d.name] = &d
+	}
+	old := time.Now().UTC().Add(-2000 * time.Hour)
+	// Some records of each object: enough leads and tasks that they come as much, and the page that ends with the last full one.
+	fill := map[string]int{"Lead": 2700, "Contact": 2700, "Account": 120, "User": 7, "Group": 3, "Opportunity": 90, "OpportunityContactRole": 80, "Campaign": 5, "CampaignMember": 300, "CampaignMemberStatus": 10, "Task": 2345, "Event": 0}
+	for name, n := range fill {
+		for i := range n {
+			o.add(name, old.Add(time.Duration(i)*time.Minute))
+		}
+	}
+	o.server = httptest.NewServer(http.HandlerFunc(o.serve))
+	t.Cleanup(o.server.Close)
+	return o
+}
+
+// add makes a record with something in each field. The caller holds the lock, or is alone.
+func (o *otherOrg) add(name string, at time.Time) string {
+	d := o.objects[name]
+	n := len(d.rows) + 1
+	id := otherID(d.prefix, n)
+	at = at.Truncate(time.Second)
+	r := map[string]any{"Id": id}
+	for _, f := range d.fields {
+		switch f.name {
+		case "Id":
+			continue
+		case "CreatedDate", "LastModifiedDate", "SystemModstamp":
+			r[f.name] = at
+			continue
+		case "IsDeleted":
+			r[f.name] = n%41 == 0
+			continue
+		case "IsConverted", "IsArchived":
+			r[f.name] = false
+			continue
+		case "MasterRecordId":
+			continue
+		case "Description":
+			r[f.name] = []any{nil, "zwei\r\nZeilen, \"zitiert\" und ein Komma", "tab\tund 𝄞 €", " Rand ", "#N/A", "NULL"}[n%6]
+			continue
+		}
+		switch f.kind {
+		case "boolean":
+			r[f.name] = n%2 == 0
+		case "int":
+			r[f.name] = []any{number{"5", "5.0"}, number{"0", "0.0"}, nil, number{"-12", "-12"}}[n%4]
+		case "double", "currency":
+			r[f.name] = []any{number{"1.5E7", "1.5E7"}, number{"0.1", "0.10"}, nil, number{"12345678901234.56", "1.234567890123456E13"}, number{"-7.0", "-7.0"}}[n%5]
+		case "date":
+			r[f.name] = fmt.Sprintf("20%02d-%02d-28", n%30, n%12+1)
+		case "datetime":
+			r[f.name] = at
+		case "time":
+			r[f.name] = fmt.Sprintf("%02d:30:00.000Z", n%24)
+		case "multipicklist":
+			r[f.name] = []any{"one;two", nil, "three"}[n%3]
+		case "email":
+			r[f.name] = fmt.Sprintf("person.%d@example.org", n)
+		case "reference":
+			to := o.objects[f.refs[len(f.refs)-1]]
+			r[f.name] = otherID(to.prefix, n%7+1)
+		case "address", "base64":
+		default:
+			r[f.name] = fmt.Sprintf("%s %d", f.name, n)
+		}
+	}
+	d.rows = append(d.rows, r)
+	return id
+}
+
+// write changes a record as somebody in the org would.
+func (o *otherOrg) write(object, id string, set map[string]any) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, r := range o.objects[object].rows {
+		if r["Id"] == id {
+			for k, v := range set {
+				r[k] = v
+			}
+			now := time.Now().UTC().Truncate(time.Second)
+			r["LastModifiedDate"], r["SystemModstamp"] = now, now
+			return
+		}
+	}
+	o.t.Errorf("the org has no %s %s", object, id)
+}
+
+func (o *otherOrg) create(object string) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	id := o.add(object, time.Now().UTC())
+	r := o.objects[object].rows
+	if _, has := r[len(r)-1]["IsDeleted"]; has {
+		r[len(r)-1]["IsDeleted"] = false
+	}
+	return id
+}
+
+// alter changes an object's fields.
+func (o *otherOrg) alter(object string, change func([]otherField) []otherField) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	d := o.objects[object]
+	d.fields = change(slices.Clone(d.fields))
+	d.changed = time.Now().Truncate(time.Second)
+}
+
+func (o *otherOrg) alive(object string) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := 0
+	for _, r := range o.objects[object].rows {
+		if r["IsDeleted"] != true {
+			n++
+		}
+	}
+	return n
+}
+
+// count forgets the calls so far and gives them.
+func (o *otherOrg) count() map[string]int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	was := o.calls
+	o.calls = map[string]int{}
+	return was
+}
+
+func (o *otherOrg) serve(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	path := strings.TrimSuffix(r.URL.Path, "/")
+	if path == "/services/oauth2/token" {
+		o.token(w, body)
+		return
+	}
+	if path == "/services/data" {
+		o.reply(w, r, 200, "application/json;charset=UTF-8", []byte(`[{"label":"Winter '25","url":"/services/data/v62.0","version":"62.0"},{"label":"Spring '25","url":"/services/data/v63.0","version":"63.0"},{"label":"Summer '25","url":"/services/data/v64.0","version":"64.0"}]`))
+		return
+	}
+	token, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !isBearer || !o.tokens[token] {
+		o.refuse(w, r, 401, "INVALID_SESSION_ID", "Session expired or invalid")
+		return
+	}
+	rest, isREST := strings.CutPrefix(path, "/services/data/v"+otherVersion)
+	if !isREST {
+		// Neither the identity services nor any other version is here.
+		o.calls["other "+path]++
+		o.refuse(w, r, 404, "NOT_FOUND", "The requested resource does not exist")
+		return
+	}
+	part := strings.Split(strings.TrimPrefix(rest, "/"), "/")
+	o.calls[r.Method+" "+part[0]+map[bool]string{true: "/" + part[len(part)-1]}[part[0] == "sobjects" && len(part) > 2]]++
+	switch {
+	case r.Method == "GET" && part[0] == "sobjects":
+		o.sobjects(w, r, part[1:])
+	case r.Method == "GET" && (part[0] == "query" || part[0] == "queryAll"):
+		o.query(w, r, part)
+	case part[0] == "jobs" && len(part) > 1 && part[1] == "query":
+		o.bulk(w, r, part[2:], body)
+	case part[0] == "limits":
+		o.refuse(w, r, 403, "FUNCTIONALITY_NOT_ENABLED_FOR_USER", "insufficient privileges: View Setup and Configuration is needed")
+	case part[0] == "composite":
+		o.refuse(w, r, 404, "NOT_FOUND", "The requested resource does not exist")
+	default:
+		o.strange = append(o.strange, r.Method+" "+path)
+		o.refuse(w, r, 404, "NOT_FOUND", "The requested resource does not exist")
+	}
+}
+
+// reply answers every other time in gzip.
+func (o *otherOrg) reply(w http.ResponseWriter, r *http.Request, status int, kind string, body []byte) {
+	w.Header().Set("Content-Type", kind)
+	if o.compresses = !o.compresses; o.compresses && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") && status == 200 {
+		w.Header().Set("Content-Encoding", "gzip")
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		_, _ = z.Write(body)
+		_ = z.Close()
+		body = b.Bytes()
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+func (o *otherOrg) refuse(w http.ResponseWriter, r *http.Request, status int, code, message string) {
+	b, _ := json.Marshal([]map[string]any{{"message": message, "errorCode": code}})
+	o.reply(w, r, status, "application/json;charset=UTF-8", b)
+}
+
+func (o *otherOrg) json(w http.ResponseWriter, r *http.Request, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		o.t.Error(err)
+	}
+	o.reply(w, r, 200, "application/json;charset=UTF-8", b)
+}
+
+func (o *otherOrg) token(w http.ResponseWriter, body []byte) {
+	form, _ := url.ParseQuery(string(body))
+	w.Header().Set("Content-Type", "application/json;charset=UTF-8")
+	if form.Get("grant_type") != "client_credentials" || form.Get("client_id") != otherClient || form.Get("client_secret") != otherSecret {
+		w.WriteHeader(400)
+		_, _ = w.Write([]byte(`{"error":"invalid_client","error_description":"invalid client credentials"}`))
+		return
+	}
+	o.serial++
+	token := fmt.Sprintf("00DWs000000Other!%x", sha256.Sum256(fmt.Appendf(nil, "%d", o.serial)))
+	o.tokens = map[string]bool{token: true}
+	_ = json.NewEncoder(w).Encode(map[string]string{
+		"access_token": token, "instance_url": o.server.URL, "token_type": "Bearer", "issued_at": strconv.FormatInt(time.Now().UnixMilli(), 10),
+		"id": "https://login.salesforce.com/id/" + otherID("00D", 1) + "/" + otherID("005", 1), "signature": "x",
+	})
+}
+
+func (o *otherOrg) sobjects(w http.ResponseWriter, r *http.Request, part []string) {
+	if len(part) == 0 {
+		var list []any
+		for _, d := range o.objects {
+			list = append(list, d.summary())
+		}
+		o.json(w, r, map[string]any{"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": list})
+		return
+	}
+	d := o.objects[part[0]]
+	if d == nil {
+		o.refuse(w, r, 404, "NOT_FOUND", "The requested resource does not exist")
+		return
+	}
+	switch {
+	case len(part) == 2 && part[1] == "describe":
+		if since, err := http.ParseTime(r.Header.Get("If-Modified-Since")); err == nil && !d.changed.After(since) {
+			w.WriteHeader(304)
+			return
+		}
+		w.Header().Set("Last-Modified", d.changed.UTC().Format(http.TimeFormat))
+		full := d.summary()
+		fields := []any{}
+		for _, f := range d.fields {
+			fields = append(fields, f.describe())
+		}
+		full["fields"], full["childRelationships"], full["recordTypeInfos"] = fields, []any{}, []any{}
+		o.json(w, r, full)
+	default:
+		o.refuse(w, r, 404, "NOT_FOUND", "The requested resource does not exist")
+	}
+}
+
+func (d *otherObject) summary() map[string]any {
+	return map[string]any{
+		"name": d.name, "label": d.label, "labelPlural": d.plural, "keyPrefix": d.prefix, "custom": strings.HasSuffix(d.name, "__c"), "customSetting": false, "queryable": true,
+		"retrieveable": true, "replicateable": true, "createable": true, "updateable": true, "deletable": d.name != "User", "undeletable": true, "mergeable": false,
+		"searchable": true, "triggerable": true, "deprecatedAndHidden": false, "urls": map[string]string{"sobject": "/services/data/v64.0/sobjects/" + d.name},
+	}
+}
+
+func (f otherField) describe() map[string]any {
+	soap := map[string]string{"boolean": "xsd:boolean", "int": "xsd:int", "double": "xsd:double", "currency": "xsd:double", "date": "xsd:date", "datetime": "xsd:dateTime", "time": "xsd:time", "id": "tns:ID", "reference": "tns:ID", "address": "urn:address", "base64": "xsd:base64Binary"}[f.kind]
+	if soap == "" {
+		soap = "xsd:string"
+	}
+	m := map[string]any{
+		"name": f.name, "label": f.name, "type": f.kind, "soapType": soap, "length": f.length, "byteLength": f.length * 3, "precision": 0, "scale": 0, "digits": 0, "nillable": f.name != "Id" && f.kind != "boolean",
+		"createable": !f.readOnly, "updateable": !f.readOnly, "calculated": false, "autoNumber": false, "defaultedOnCreate": f.kind == "boolean", "unique": false, "externalId": false, "idLookup": f.name == "Id", "caseSensitive": false,
+		"custom": strings.HasSuffix(f.name, "__c"), "nameField": f.name == "Name", "filterable": f.kind != "textarea" && f.kind != "base64", "sortable": f.kind != "textarea", "encrypted": false, "restrictedPicklist": false,
+		"deprecatedAndHidden": false, "referenceTo": append([]string{}, f.refs...), "relationshipName": nil, "compoundFieldName": nil, "picklistValues": []any{}, "inlineHelpText": nil, "mask": nil, "calculatedFormula": nil, "extraTypeInfo": nil,
+	}
+	if f.kind == "double" || f.kind == "currency" {
+		m["precision"], m["scale"] = 18, 2
+	}
+	for k, v := range f.extra {
+		m[k] = v
+	}
+	return m
+}
+
+func (d *otherObject) field(name string) (otherField, bool) {
+	for _, f := range d.fields {
+		if strings.EqualFold(f.name, name) {
+			return f, true
+		}
+	}
+	return otherField{}, false
+}
+
+type soqlError struct{ code, message string }
+
+// run answers the little SOQL that this org knows: SELECT fields FROM object [WHERE comparison AND ...] [ORDER BY ...] [LIMIT n].
+func (o *otherOrg) run(soql string, all bool) (d *otherObject, fields []string, rows []map[string]any, bad *soqlError) {
+	word := strings.Fields(soql)
+	fail := func(code, format string, args ...any) (*otherObject, []string, []map[string]any, *soqlError) {
+		return nil, nil, nil, &soqlError{code, fmt.Sprintf(format, args...)}
+	}
+	from := slices.IndexFunc(word, func(s string) bool { return strings.EqualFold(s, "FROM") })
+	if len(word) < 4 || !strings.EqualFold(word[0], "SELECT") || from < 0 || from+1 >= len(word) {
+		return fail("MALFORMED_QUERY", "unexpected token: %s", soql)
+	}
+	d = o.objects[word[from+1]]
+	if d == nil {
+		return fail("INVALID_TYPE", "\n%s\n^\nERROR at Row:1:Column:1\nsObject type '%s' is not supported.", soql, word[from+1])
+	}
+	list := strings.Join(word[1:from], " ")
+	if !strings.EqualFold(strings.ReplaceAll(list, " ", ""), "COUNT()") {
+		for name := range strings.SplitSeq(list, ",") {
+			name = strings.TrimSpace(name)
+			f, ok := d.field(name)
+			if !ok {
+				return fail("INVALID_FIELD", "\n%s\n       ^\nERROR at Row:1:Column:8\nNo such column '%s' on entity '%s'. If you are attempting to use a custom field, be sure to append the '__c' after the custom field name.", soql, name, d.name)
+			}
+			fields = append(fields, f.name)
+		}
+	}
+	tail := strings.Join(word[from+2:], " ")
+	limit := -1
+	if before, n, ok := cutLast(tail, "LIMIT "); ok {
+		limit, _ = strconv.Atoi(strings.TrimSpace(n))
+		tail = before
+	}
+	tail, _, ordered := cutLast(tail, "ORDER BY ")
+	where, _ := strings.CutPrefix(strings.TrimSpace(tail), "WHERE ")
+	var tests []func(map[string]any) bool
+	if where != "" {
+		for one := range strings.SplitSeq(where, " AND ") {
+			test, problem := d.test(strings.Trim(strings.TrimSpace(one), "()"))
+			if problem != "" {
+				return fail("MALFORMED_QUERY", "%s", problem)
+			}
+			tests = append(tests, test)
+		}
+	}
+	for _, r := range d.rows {
+		if !all && r["IsDeleted"] == true {
+			continue
+		}
+		if !slices.ContainsFunc(tests, func(test func(map[string]any) bool) bool { return !test(r) }) {
+			rows = append(rows, r)
+		}
+	}
+	if ordered {
+		rows = slices.Clone(rows)
+		slices.SortFunc(rows, func(a, b map[string]any) int { return strings.Compare(a["Id"].(string), b["Id"].(string)) })
+	}
+	if limit >= 0 && len(rows) > limit {
+		rows = rows[:limit]
+	}
+	return d, fields, rows, nil
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(strings.ToUpper(s), sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// test reads one comparison.
+func (d *otherObject) test(s string) (func(map[string]any) bool, string) {
+	if name, list, ok := strings.Cut(s, " IN "); ok {
+		f, known := d.field(strings.TrimSpace(name))
+		if !known {
+			return nil, "no such column " + name
+		}
+		return func(r map[string]any) bool {
+			id, _ := r[f.name].(string)
+			return id != "" && strings.Contains(list, id[:15])
+		}, ""
+	}
+	for _, op := range []string{">=", "<=", "!=", "=", ">", "<"} {
+		name, value, ok := strings.Cut(s, op)
+		if !ok {
+			continue
+		}
+		f, known := d.field(strings.TrimSpace(name))
+		value = strings.TrimSpace(value)
+		if !known {
+			return nil, "no such column " + name
+		}
+		want := strings.Trim(value, "'")
+		if f.kind == "datetime" {
+			at, err := time.Parse(time.RFC3339, want)
+			if err != nil {
+				return nil, "no datetime: " + value
+			}
+			want = at.UTC().Format(time.RFC3339)
+		}
+		return func(r map[string]any) bool {
+			have := ""
+			switch v := r[f.name].(type) {
+			case time.Time:
+				have = v.UTC().Format(time.RFC3339)
+			case nil:
+				have = "null"
+			default:
+				have = fmt.Sprint(v)
+			}
+			c := strings.Compare(have, want)
+			return op == ">=" && c >= 0 || op == "<=" && c <= 0 || op == "!=" && c != 0 || op == "=" && c == 0 || op == ">" && c > 0 || op == "<" && c < 0
+		}, ""
+	}
+	return nil, "unexpected: " + s
+}
+
+func (o *otherOrg) query(w http.ResponseWriter, r *http.Request, part []string) {
+	var c otherCursor
+	if len(part) == 2 {
+		var ok bool
+		if c, ok = o.cursors[part[1]]; !ok {
+			o.refuse(w, r, 400, "INVALID_QUERY_LOCATOR", "invalid query locator")
+			return
+		}
+	} else {
+		d, fields, rows, bad := o.run(r.URL.Query().Get("q"), part[0] == "queryAll")
+		if bad != nil {
+			o.refuse(w, r, 400, bad.code, bad.message)
+			return
+		}
+		c = otherCursor{fields, rows, d.name, len(rows)}
+		if fields == nil {
+			o.json(w, r, map[string]any{"totalSize": len(rows), "done": true, "records": []any{}})
+			return
+		}
+	}
+	n := min(o.pageRows, len(c.rows))
+	records := []json.RawMessage{}
+	for _, row := range c.rows[:n] {
+		records = append(records, row4REST(o.objects[c.object], c.fields, row))
+	}
+	answer := map[string]any{"totalSize": c.total, "done": n == len(c.rows), "records": records}
+	if n < len(c.rows) {
+		o.serial++
+		name := fmt.Sprintf("01gWs%010d-%d", o.serial, c.total-len(c.rows)+n)
+		c.rows = c.rows[n:]
+		o.cursors[name] = c
+		// Followed as given, whatever form it has: a path of /query or /queryAll, or the whole address.
+		answer["nextRecordsUrl"] = []string{"/services/data/v64.0/query/" + name, "/services/data/v64.0/queryAll/" + name, o.server.URL + "/services/data/v64.0/query/" + name}[o.serial%3]
+	}
+	o.json(w, r, answer)
+}
+
+func row4REST(d *otherObject, fields []string, row map[string]any) json.RawMessage {
+	var b strings.Builder
+	fmt.Fprintf(&b, `{"attributes":{"type":%q,"url":"/services/data/v64.0/sobjects/%s/%s"}`, d.name, d.name, row["Id"])
+	for _, f := range fields {
+		b.WriteString(`,"` + f + `":`)
+		switch v := row[f].(type) {
+		case nil:
+			b.WriteString("null")
+		case number:
+			b.WriteString(v.rest)
+		case time.Time:
+			b.WriteString(v.UTC().Format(`"2006-01-02T15:04:05.000+0000"`))
+		default:
+			text, _ := json.Marshal(v)
+			b.Write(text)
+		}
+	}
+	b.WriteString("}")
+	return json.RawMessage(b.String())
+}
+
+func (o *otherOrg) bulk(w http.ResponseWriter, r *http.Request, part []string, body []byte) {
+	if len(part) == 0 {
+		var ask struct{ Operation, Query, ContentType, ColumnDelimiter, LineEnding string }
+		if r.Method != "POST" || json.Unmarshal(body, &ask) != nil || ask.ContentType != "" && ask.ContentType != "CSV" {
+			o.refuse(w, r, 400, "INVALIDJOB", "what is this")
+			return
+		}
+		d, fields, rows, bad := o.run(ask.Query, ask.Operation == "queryAll")
+		switch {
+		case bad != nil:
+			o.refuse(w, r, 400, bad.code, bad.message)
+			return
+		case d.noBulk:
+			o.refuse(w, r, 400, "INVALIDENTITY", "Entity '"+d.name+"' is not supported by the Bulk API.")
+			return
+		}
+		for _, f := range fields {
+			if f, _ := d.field(f); f.kind == "address" || f.kind == "base64" {
+				o.refuse(w, r, 400, "INVALIDJOB", "Selecting compound data not supported in Bulk Query")
+				return
+			}
+		}
+		o.serial++
+		id := otherID("750", o.serial)
+		o.jobs[id] = &otherJob{object: d.name, query: ask.Query, rows: rows, fields: fields, bare: d.name == "Lead"}
+		o.job(w, r, id)
+		return
+	}
+	j := o.jobs[part[0]]
+	if j == nil {
+		o.refuse(w, r, 404, "NOT_FOUND", "The requested resource does not exist")
+		return
+	}
+	switch {
+	case len(part) == 1 && r.Method == "GET":
+		j.state = min(j.state+1, 2)
+		o.job(w, r, part[0])
+	case len(part) == 1 && r.Method == "DELETE":
+		delete(o.jobs, part[0])
+		w.WriteHeader(204)
+	case len(part) == 2 && part[1] == "results" && j.state == 2:
+		o.results(w, r, j)
+	default:
+		o.refuse(w, r, 400, "INVALIDJOBSTATE", "the job is not there yet")
+	}
+}
+
+func (o *otherOrg) job(w http.ResponseWriter, r *http.Request, id string) {
+	j := o.jobs[id]
+	at := time.Now().UTC().Format("2006-01-02T15:04:05.000+0000")
+	answer := map[string]any{
+		"id": id, "operation": "queryAll", "object": j.object, "createdById": otherID("005", 1), "createdDate": at, "systemModstamp": at, "state": []string{"UploadComplete", "InProgress", "JobComplete"}[j.state],
+		"concurrencyMode": "Parallel", "contentType": "CSV", "apiVersion": 64.0, "lineEnding": "LF", "columnDelimiter": "COMMA",
+	}
+	if j.state == 2 {
+		answer["jobType"], answer["numberRecordsProcessed"], answer["retries"], answer["totalProcessingTime"] = "V2Query", len(j.rows), 0, 1234
+	}
+	o.json(w, r, answer)
+}
+
+// results gives pages of the org's own size, whatever was asked for. After the last full page comes one without records: with a
+// header line, and of leads with nothing at all.
+func (o *otherOrg) results(w http.ResponseWriter, r *http.Request, j *otherJob) {
+	from := 0
+	if l := r.URL.Query().Get("locator"); l != "" {
+		if _, err := fmt.Sscanf(l, "Ws%d==", &from); err != nil || from > len(j.rows) {
+			o.refuse(w, r, 400, "INVALID_LOCATOR", "no such locator")
+			return
+		}
+	}
+	n := min(o.bulkRows, len(j.rows)-from)
+	var b bytes.Buffer
+	line := func(cells []string) {
+		for i, c := range cells {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			b.WriteString(`"` + strings.ReplaceAll(c, `"`, `""`) + `"`)
+		}
+		b.WriteByte('\n')
+	}
+	if n > 0 || !j.bare {
+		line(j.fields)
+	}
+	for _, row := range j.rows[from : from+n] {
+		cells := make([]string, len(j.fields))
+		for i, f := range j.fields {
+			switch v := row[f].(type) {
+			case nil:
+			case number:
+				cells[i] = v.bulk
+			case time.Time:
+				cells[i] = v.UTC().Format("2006-01-02T15:04:05.000Z")
+			default:
+				cells[i] = fmt.Sprint(v)
+			}
+		}
+		line(cells)
+	}
+	next := "null"
+	if n == o.bulkRows {
+		next = fmt.Sprintf("Ws%d==", from+n)
+	}
+	w.Header().Set("Sforce-Locator", next)
+	w.Header().Set("Sforce-NumberOfRecords", strconv.Itoa(n))
+	o.reply(w, r, 200, "text/csv; charset=UTF-8", b.Bytes())
+}
+
