@@ -111,6 +111,7 @@ func system(more ...otherField) []otherField {
 func text(name string, length int) otherField {
 	return otherField{name: name, kind: "string", length: length}
 }
+
 func refTo(name string, to ...string) otherField {
 	return otherField{name: name, kind: "reference", length: 18, refs: to}
 }
@@ -712,4 +713,3 @@ func (o *otherOrg) results(w http.ResponseWriter, r *http.Request, j *otherJob) 
 	w.Header().Set("Sforce-NumberOfRecords", strconv.Itoa(n))
 	o.reply(w, r, 200, "text/csv; charset=UTF-8", b.Bytes())
 }
-
