@@ -32,6 +32,7 @@ var arrows = map[string][]string{
 	"sync/salesforce":       {"sync/sobject"},
 	"sync/mirror":           {"sync/sobject"},
 	"sync/engine":           {"models", "sync/mirror", "sync/salesforce", "sync/sobject"},
+	"sync/engine/otherorg":  {},
 	"sync/simorg":           {},
 	"tools/bench":           {"models/localpg", "sync/salesforce", "sync/simorg"},
 }

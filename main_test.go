@@ -5,10 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"math/big"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,9 +20,11 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tandem-sync/tandem/models/localpg/pgtest"
+	"github.com/tandem-sync/tandem/sync/engine/otherorg"
 	"github.com/tandem-sync/tandem/sync/simorg"
 	"github.com/tandem-sync/tandem/templates/locale"
 )
@@ -297,6 +303,137 @@ func TestCommandLine(t *testing.T) {
 	if out, err := i.command("resync", "Nonsense").CombinedOutput(); err == nil {
 		t.Errorf("resync of an object that is not there: %s, want it to fail", out)
 	}
+}
+
+// An org that nobody here simulates, with other habits than the simulated one: by the command line alone it is connected,
+// copied, and followed through an edit, a new record, a deletion, an undeletion, a new field, a hidden one and a lost session.
+func TestAnOrgThatIsNotOurs(t *testing.T) {
+	t.Parallel()
+	o := otherorg.New(t)
+	i := install(t, "TANDEM_REST=1h")
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte(otherorg.ClientSecret), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	said := i.run("connect", "--login-url", o.URL, "--auth", "client-credentials", "--client-id", otherorg.ClientID, "--client-secret-file", secret)
+	if !strings.Contains(said, otherorg.ID("00D", 1)) {
+		t.Errorf("connect said %q, want the org by its id, for its name is hidden", said)
+	}
+	i.start("worker")
+	follow := func(after string) {
+		t.Helper()
+		i.run("sync", "--wait")
+		i.until("everything that was asked for ended", `SELECT NOT EXISTS (SELECT FROM admin.runs WHERE ended_at IS NULL)`)
+		s := i.status()
+		if s.Connection.State != "connected" || len(s.Objects) != 12 {
+			t.Errorf("after %s: connection %q with %d objects", after, s.Connection.State, len(s.Objects))
+		}
+		for _, ob := range s.Objects {
+			if ob.State != "in-sync" || int(ob.Records) != o.Alive(ob.Name) {
+				t.Errorf("after %s: %s is %s with %d records (%s), want in-sync with %d", after, ob.Name, ob.State, ob.Records, ob.Error, o.Alive(ob.Name))
+			}
+			i.equal(o, ob.Name, after)
+		}
+	}
+	follow("the first sync")
+
+	o.Write("Lead", o.Nth("Lead", 5), map[string]any{"FirstName": "Søren", "AnnualRevenue": otherorg.Number{REST: "2.5E7", Bulk: "2.5E7"}, "NumberOfEmployees": otherorg.Number{REST: "6.0", Bulk: "6.0"}, "Description": nil})
+	o.Write("Lead", o.Nth("Lead", 41), map[string]any{"IsDeleted": false})
+	o.Write("Contact", o.Nth("Contact", 9), map[string]any{"IsDeleted": true})
+	o.Create("Account")
+	o.Create("Event")
+	follow("an edit, an undeletion, a deletion and new records")
+
+	o.Fill("Lead", "Tier__c", "gold", nil, "tin")
+	o.Alter("Lead", func(f []otherorg.Field) []otherorg.Field {
+		return slices.Insert(f, 3, otherorg.Field{Name: "Tier__c", Kind: "picklist", Length: 255})
+	})
+	o.Alter("Contact", func(f []otherorg.Field) []otherorg.Field {
+		return slices.DeleteFunc(f, func(f otherorg.Field) bool { return f.Name == "Email" })
+	})
+	follow("a new field and a hidden one")
+	var kept int
+	if err := i.pool.QueryRow(t.Context(), `SELECT count(email) FROM salesforce.contact`).Scan(&kept); err != nil || kept != 2700 {
+		t.Errorf("of the hidden field %d values are kept (%v), want all 2700", kept, err)
+	}
+
+	o.EndSessions()
+	follow("the session ended")
+	if strange := o.Strange(); len(strange) > 0 {
+		t.Errorf("requests that the documentation does not have: %q", strange)
+	}
+}
+
+// equal compares an object's table with the other org, row for row and field for field.
+func (i *installation) equal(o *otherorg.Org, object, after string) {
+	t := i.t
+	t.Helper()
+	rows, err := i.pool.Query(t.Context(), `SELECT to_jsonb(t)::text FROM `+pgx.Identifier{"salesforce", strings.ToLower(object)}.Sanitize()+` t`)
+	if err != nil {
+		t.Fatalf("after %s: %s: %v", after, object, err)
+	}
+	texts, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := map[string]map[string]any{}
+	for _, text := range texts {
+		row := map[string]any{}
+		d := json.NewDecoder(strings.NewReader(text))
+		d.UseNumber()
+		if err := d.Decode(&row); err != nil {
+			t.Fatal(err)
+		}
+		have[fmt.Sprint(row["sfid"])] = row
+	}
+	n, wrong := 0, 0
+	o.Each(object, func(fields []otherorg.Field, want map[string]any) {
+		n++
+		got := have[want["Id"].(string)]
+		for _, f := range fields {
+			column := strings.ToLower(f.Name)
+			if column == "id" {
+				column = "sfid"
+			}
+			if a, b := oneForm(f.Kind, want[f.Name]), oneForm(f.Kind, got[column]); a != b {
+				if wrong++; wrong < 4 {
+					t.Errorf("after %s: %s %s: %s is %s in the org and %s here", after, object, want["Id"], f.Name, a, b)
+				}
+			}
+		}
+	})
+	if len(have) != n {
+		t.Errorf("after %s: %s: %d rows here, %d in the org", after, object, len(have), n)
+	}
+}
+
+// oneForm writes a value in one way, whichever side it comes from.
+func oneForm(kind string, v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "null"
+	case otherorg.Number:
+		return oneForm(kind, json.Number(v.REST))
+	case json.Number:
+		r, ok := new(big.Rat).SetString(v.String())
+		if !ok {
+			return "no number: " + v.String()
+		}
+		return r.RatString()
+	case time.Time:
+		return v.UTC().Format(time.RFC3339)
+	case string:
+		if kind == "datetime" {
+			if at, err := time.Parse(time.RFC3339, v); err == nil {
+				return at.UTC().Format(time.RFC3339)
+			}
+		}
+		if kind == "time" {
+			v = strings.TrimSuffix(v, ".000Z")
+		}
+		return strconv.Quote(v)
+	}
+	return fmt.Sprint(v)
 }
 
 // A wrong setting stops the start with one line that names it, its value and what it takes.

@@ -1,4 +1,10 @@
-package main
+// Package otherorg is a second org to talk to in tests, written from Salesforce's documentation alone and sharing no code with the
+// simulated one, so that what both leave open is not mistaken for how Salesforce is. It imports nothing of ours.
+//
+// Its habits differ where Salesforce's do: an older API version, no composite requests, no replication calls, no header with the
+// API budget, no Organization, no identity service, short pages, numbers as 5.0 and 1.5E7, header-only and empty pages at the end of
+// Bulk results, next pages named by a whole address, replies compressed or not.
+package otherorg
 
 import (
 	"bytes"
@@ -18,20 +24,18 @@ import (
 	"time"
 )
 
-// otherOrg is a second org to talk to, written from Salesforce's documentation alone and sharing no code with the simulated
-// one, so that what both leave open is not mistaken for how Salesforce is. Its habits differ where Salesforce's do: an older
-// API version, no composite requests, no replication calls, no header with the API budget, no Organization, no identity
-// service, short pages, numbers as 5.0 and 1.5E7, header-only and empty pages at the end of Bulk results, next pages named
-// by a whole address, replies compressed or not.
-type otherOrg struct {
-	t      *testing.T
+// Org is the org, at its address, until the test ends.
+type Org struct {
+	URL string
+
+	t      testing.TB
 	server *httptest.Server
 
 	mu      sync.Mutex
-	objects map[string]*otherObject
+	objects map[string]*object
 	tokens  map[string]bool
-	jobs    map[string]*otherJob
-	cursors map[string]otherCursor
+	jobs    map[string]*job
+	cursors map[string]cursor
 	serial  int
 	calls   map[string]int // by method and path, ids left out
 	strange []string       // requests that no documented client would make
@@ -39,26 +43,25 @@ type otherOrg struct {
 	pageRows   int  // records of a REST page
 	bulkRows   int  // records of a Bulk page
 	compresses bool // the next reply
-	hasDeleted bool // answers /deleted and /updated
 }
 
-type otherObject struct {
+type object struct {
 	name, label, plural, prefix string
-	fields                      []otherField
+	fields                      []Field
 	rows                        []map[string]any // by field name; nil is null
 	changed                     time.Time        // of its metadata
 	noBulk                      bool
 }
 
-type otherField struct {
-	name, kind string
-	length     int
+// Field is a field of an object, with what describe says beside the defaults.
+type Field struct {
+	Name, Kind string
+	Length     int
 	refs       []string
 	readOnly   bool
-	extra      map[string]any
 }
 
-type otherJob struct {
+type job struct {
 	state  int
 	object string
 	query  string
@@ -67,25 +70,26 @@ type otherJob struct {
 	bare   bool // its page without records is empty
 }
 
-type otherCursor struct {
+type cursor struct {
 	fields []string
 	rows   []map[string]any
 	object string
 	total  int
 }
 
-// number is a JSON number as it is to be written, in REST and in Bulk.
-type number struct{ rest, bulk string }
+// Number is a number as REST and as Bulk write it.
+type Number struct{ REST, Bulk string }
 
-const otherVersion = "64.0"
+const version = "64.0"
 
+// What the org takes as its app.
 const (
-	otherClient = "3MVG9other.client"
-	otherSecret = "0A1B2C3D4E5F60718293A4B5C6D7E8F9"
+	ClientID     = "3MVG9other.client"
+	ClientSecret = "0A1B2C3D4E5F60718293A4B5C6D7E8F9"
 )
 
-// otherID makes an id of 18 characters, with its checksum.
-func otherID(prefix string, n int) string {
+// ID makes an id of 18 characters, with its checksum.
+func ID(prefix string, n int) string {
 	id := fmt.Sprintf("%sWs%010d", prefix, n)
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 	for group := range 3 {
@@ -100,48 +104,48 @@ func otherID(prefix string, n int) string {
 	return id
 }
 
-func system(more ...otherField) []otherField {
+func system(more ...Field) []Field {
 	// Id does not come first here, and the order is nobody's.
 	return append(more,
-		otherField{name: "CreatedDate", kind: "datetime", readOnly: true}, otherField{name: "Id", kind: "id", length: 18, readOnly: true},
-		otherField{name: "CreatedById", kind: "reference", length: 18, refs: []string{"User"}, readOnly: true}, otherField{name: "LastModifiedDate", kind: "datetime", readOnly: true},
-		otherField{name: "LastModifiedById", kind: "reference", length: 18, refs: []string{"User"}, readOnly: true}, otherField{name: "SystemModstamp", kind: "datetime", readOnly: true})
+		Field{Name: "CreatedDate", Kind: "datetime", readOnly: true}, Field{Name: "Id", Kind: "id", Length: 18, readOnly: true},
+		Field{Name: "CreatedById", Kind: "reference", Length: 18, refs: []string{"User"}, readOnly: true}, Field{Name: "LastModifiedDate", Kind: "datetime", readOnly: true},
+		Field{Name: "LastModifiedById", Kind: "reference", Length: 18, refs: []string{"User"}, readOnly: true}, Field{Name: "SystemModstamp", Kind: "datetime", readOnly: true})
 }
 
-func text(name string, length int) otherField {
-	return otherField{name: name, kind: "string", length: length}
+func text(name string, length int) Field {
+	return Field{Name: name, Kind: "string", Length: length}
 }
 
-func refTo(name string, to ...string) otherField {
-	return otherField{name: name, kind: "reference", length: 18, refs: to}
+func refTo(name string, to ...string) Field {
+	return Field{Name: name, Kind: "reference", Length: 18, refs: to}
 }
 
-var gone = otherField{name: "IsDeleted", kind: "boolean", readOnly: true}
+var gone = Field{Name: "IsDeleted", Kind: "boolean", readOnly: true}
 
-func newOtherOrg(t *testing.T) *otherOrg {
+func New(t testing.TB) *Org {
 	t.Helper()
-	o := &otherOrg{
-		t: t, objects: map[string]*otherObject{}, tokens: map[string]bool{}, jobs: map[string]*otherJob{}, cursors: map[string]otherCursor{}, calls: map[string]int{},
+	o := &Org{
+		t: t, objects: map[string]*object{}, tokens: map[string]bool{}, jobs: map[string]*job{}, cursors: map[string]cursor{}, calls: map[string]int{},
 		pageRows: 317, bulkRows: 900,
 	}
-	for _, d := range []otherObject{
-		{name: "Lead", label: "Prospect", plural: "Prospects", prefix: "00Q", fields: system(gone, text("LastName", 80), text("FirstName", 40), otherField{name: "Name", kind: "string", length: 121, readOnly: true},
-			text("Company", 255), otherField{name: "Email", kind: "email", length: 80}, otherField{name: "Description", kind: "textarea", length: 32000}, otherField{name: "Status", kind: "picklist", length: 255},
-			otherField{name: "AnnualRevenue", kind: "currency"}, otherField{name: "NumberOfEmployees", kind: "int"}, refTo("OwnerId", "Group", "User"), otherField{name: "IsConverted", kind: "boolean", readOnly: true},
-			otherField{name: "Address", kind: "address", readOnly: true}, otherField{name: "Score__c", kind: "double"}, otherField{name: "Callback__c", kind: "time"}, otherField{name: "Interests__c", kind: "multipicklist", length: 4099},
-			otherField{name: "Born__c", kind: "date"}, otherField{name: "Brochure__c", kind: "base64"}, otherField{name: "MasterRecordId", kind: "reference", length: 18, refs: []string{"Lead"}, readOnly: true})},
-		{name: "Contact", label: "Contact", plural: "Contacts", prefix: "003", fields: system(gone, text("LastName", 80), text("FirstName", 40), otherField{name: "Name", kind: "string", length: 121, readOnly: true},
-			refTo("AccountId", "Account"), otherField{name: "Email", kind: "email", length: 80}, refTo("OwnerId", "User"))},
-		{name: "Account", label: "Account", plural: "Accounts", prefix: "001", fields: system(gone, text("Name", 255), refTo("OwnerId", "User"), otherField{name: "AnnualRevenue", kind: "currency"})},
-		{name: "User", label: "User", plural: "Users", prefix: "005", fields: system(text("Username", 80), text("LastName", 80), text("FirstName", 40), text("Name", 121), otherField{name: "Email", kind: "email", length: 128}, otherField{name: "IsActive", kind: "boolean"})},
-		{name: "Group", label: "Group", plural: "Groups", prefix: "00G", fields: system(text("Name", 40), otherField{name: "Type", kind: "picklist", length: 40})},
-		{name: "Opportunity", label: "Opportunity", plural: "Opportunities", prefix: "006", fields: system(gone, text("Name", 120), refTo("AccountId", "Account"), otherField{name: "Amount", kind: "currency"}, otherField{name: "CloseDate", kind: "date"}, refTo("OwnerId", "User"))},
+	for _, d := range []object{
+		{name: "Lead", label: "Prospect", plural: "Prospects", prefix: "00Q", fields: system(gone, text("LastName", 80), text("FirstName", 40), Field{Name: "Name", Kind: "string", Length: 121, readOnly: true},
+			text("Company", 255), Field{Name: "Email", Kind: "email", Length: 80}, Field{Name: "Description", Kind: "textarea", Length: 32000}, Field{Name: "Status", Kind: "picklist", Length: 255},
+			Field{Name: "AnnualRevenue", Kind: "currency"}, Field{Name: "NumberOfEmployees", Kind: "int"}, refTo("OwnerId", "Group", "User"), Field{Name: "IsConverted", Kind: "boolean", readOnly: true},
+			Field{Name: "Address", Kind: "address", readOnly: true}, Field{Name: "Score__c", Kind: "double"}, Field{Name: "Callback__c", Kind: "time"}, Field{Name: "Interests__c", Kind: "multipicklist", Length: 4099},
+			Field{Name: "Born__c", Kind: "date"}, Field{Name: "Brochure__c", Kind: "base64"}, Field{Name: "MasterRecordId", Kind: "reference", Length: 18, refs: []string{"Lead"}, readOnly: true})},
+		{name: "Contact", label: "Contact", plural: "Contacts", prefix: "003", fields: system(gone, text("LastName", 80), text("FirstName", 40), Field{Name: "Name", Kind: "string", Length: 121, readOnly: true},
+			refTo("AccountId", "Account"), Field{Name: "Email", Kind: "email", Length: 80}, refTo("OwnerId", "User"))},
+		{name: "Account", label: "Account", plural: "Accounts", prefix: "001", fields: system(gone, text("Name", 255), refTo("OwnerId", "User"), Field{Name: "AnnualRevenue", Kind: "currency"})},
+		{name: "User", label: "User", plural: "Users", prefix: "005", fields: system(text("Username", 80), text("LastName", 80), text("FirstName", 40), text("Name", 121), Field{Name: "Email", Kind: "email", Length: 128}, Field{Name: "IsActive", Kind: "boolean"})},
+		{name: "Group", label: "Group", plural: "Groups", prefix: "00G", fields: system(text("Name", 40), Field{Name: "Type", Kind: "picklist", Length: 40})},
+		{name: "Opportunity", label: "Opportunity", plural: "Opportunities", prefix: "006", fields: system(gone, text("Name", 120), refTo("AccountId", "Account"), Field{Name: "Amount", Kind: "currency"}, Field{Name: "CloseDate", Kind: "date"}, refTo("OwnerId", "User"))},
 		{name: "OpportunityContactRole", label: "Opportunity Contact Role", plural: "Opportunity Contact Roles", prefix: "00K", fields: system(gone, refTo("OpportunityId", "Opportunity"), refTo("ContactId", "Contact"), text("Role", 40))},
-		{name: "Campaign", label: "Campaign", plural: "Campaigns", prefix: "701", fields: system(gone, text("Name", 80), otherField{name: "IsActive", kind: "boolean"}, otherField{name: "StartDate", kind: "date"})},
+		{name: "Campaign", label: "Campaign", plural: "Campaigns", prefix: "701", fields: system(gone, text("Name", 80), Field{Name: "IsActive", Kind: "boolean"}, Field{Name: "StartDate", Kind: "date"})},
 		{name: "CampaignMember", label: "Campaign Member", plural: "Campaign Members", prefix: "00v", fields: system(gone, refTo("CampaignId", "Campaign"), refTo("LeadId", "Lead"), refTo("ContactId", "Contact"), text("Status", 40))},
-		{name: "CampaignMemberStatus", label: "Campaign Member Status", plural: "Campaign Member Statuses", prefix: "01Y", fields: system(gone, refTo("CampaignId", "Campaign"), text("Label", 765), otherField{name: "SortOrder", kind: "int"})},
-		{name: "Task", label: "Task", plural: "Tasks", prefix: "00T", noBulk: true, fields: system(gone, refTo("WhoId", "Contact", "Lead"), text("Subject", 255), otherField{name: "ActivityDate", kind: "date"}, refTo("OwnerId", "User", "Group"), otherField{name: "IsArchived", kind: "boolean", readOnly: true})},
-		{name: "Event", label: "Event", plural: "Events", prefix: "00U", fields: system(gone, refTo("WhoId", "Contact", "Lead"), text("Subject", 255), otherField{name: "StartDateTime", kind: "datetime"}, refTo("OwnerId", "User"))},
+		{name: "CampaignMemberStatus", label: "Campaign Member Status", plural: "Campaign Member Statuses", prefix: "01Y", fields: system(gone, refTo("CampaignId", "Campaign"), text("Label", 765), Field{Name: "SortOrder", Kind: "int"})},
+		{name: "Task", label: "Task", plural: "Tasks", prefix: "00T", noBulk: true, fields: system(gone, refTo("WhoId", "Contact", "Lead"), text("Subject", 255), Field{Name: "ActivityDate", Kind: "date"}, refTo("OwnerId", "User", "Group"), Field{Name: "IsArchived", Kind: "boolean", readOnly: true})},
+		{name: "Event", label: "Event", plural: "Events", prefix: "00U", fields: system(gone, refTo("WhoId", "Contact", "Lead"), text("Subject", 255), Field{Name: "StartDateTime", Kind: "datetime"}, refTo("OwnerId", "User"))},
 	} {
 		d.changed = time.Now().Add(-240 * time.Hour).Truncate(time.Second)
 		o.objects[d.name] = &d
@@ -155,67 +159,68 @@ func newOtherOrg(t *testing.T) *otherOrg {
 		}
 	}
 	o.server = httptest.NewServer(http.HandlerFunc(o.serve))
+	o.URL = o.server.URL
 	t.Cleanup(o.server.Close)
 	return o
 }
 
 // add makes a record with something in each field. The caller holds the lock, or is alone.
-func (o *otherOrg) add(name string, at time.Time) string {
+func (o *Org) add(name string, at time.Time) string {
 	d := o.objects[name]
 	n := len(d.rows) + 1
-	id := otherID(d.prefix, n)
+	id := ID(d.prefix, n)
 	at = at.Truncate(time.Second)
 	r := map[string]any{"Id": id}
 	for _, f := range d.fields {
-		switch f.name {
+		switch f.Name {
 		case "Id":
 			continue
 		case "CreatedDate", "LastModifiedDate", "SystemModstamp":
-			r[f.name] = at
+			r[f.Name] = at
 			continue
 		case "IsDeleted":
-			r[f.name] = n%41 == 0
+			r[f.Name] = n%41 == 0
 			continue
 		case "IsConverted", "IsArchived":
-			r[f.name] = false
+			r[f.Name] = false
 			continue
 		case "MasterRecordId":
 			continue
 		case "Description":
-			r[f.name] = []any{nil, "zwei\r\nZeilen, \"zitiert\" und ein Komma", "tab\tund 𝄞 €", " Rand ", "#N/A", "NULL"}[n%6]
+			r[f.Name] = []any{nil, "zwei\r\nZeilen, \"zitiert\" und ein Komma", "tab\tund 𝄞 €", " Rand ", "#N/A", "NULL"}[n%6]
 			continue
 		}
-		switch f.kind {
+		switch f.Kind {
 		case "boolean":
-			r[f.name] = n%2 == 0
+			r[f.Name] = n%2 == 0
 		case "int":
-			r[f.name] = []any{number{"5", "5.0"}, number{"0", "0.0"}, nil, number{"-12", "-12"}}[n%4]
+			r[f.Name] = []any{Number{"5", "5.0"}, Number{"0", "0.0"}, nil, Number{"-12", "-12"}}[n%4]
 		case "double", "currency":
-			r[f.name] = []any{number{"1.5E7", "1.5E7"}, number{"0.1", "0.10"}, nil, number{"12345678901234.56", "1.234567890123456E13"}, number{"-7.0", "-7.0"}}[n%5]
+			r[f.Name] = []any{Number{"1.5E7", "1.5E7"}, Number{"0.1", "0.10"}, nil, Number{"12345678901234.56", "1.234567890123456E13"}, Number{"-7.0", "-7.0"}}[n%5]
 		case "date":
-			r[f.name] = fmt.Sprintf("20%02d-%02d-28", n%30, n%12+1)
+			r[f.Name] = fmt.Sprintf("20%02d-%02d-28", n%30, n%12+1)
 		case "datetime":
-			r[f.name] = at
+			r[f.Name] = at
 		case "time":
-			r[f.name] = fmt.Sprintf("%02d:30:00.000Z", n%24)
+			r[f.Name] = fmt.Sprintf("%02d:30:00.000Z", n%24)
 		case "multipicklist":
-			r[f.name] = []any{"one;two", nil, "three"}[n%3]
+			r[f.Name] = []any{"one;two", nil, "three"}[n%3]
 		case "email":
-			r[f.name] = fmt.Sprintf("person.%d@example.org", n)
+			r[f.Name] = fmt.Sprintf("person.%d@example.org", n)
 		case "reference":
 			to := o.objects[f.refs[len(f.refs)-1]]
-			r[f.name] = otherID(to.prefix, n%7+1)
+			r[f.Name] = ID(to.prefix, n%7+1)
 		case "address", "base64":
 		default:
-			r[f.name] = fmt.Sprintf("%s %d", f.name, n)
+			r[f.Name] = fmt.Sprintf("%s %d", f.Name, n)
 		}
 	}
 	d.rows = append(d.rows, r)
 	return id
 }
 
-// write changes a record as somebody in the org would.
-func (o *otherOrg) write(object, id string, set map[string]any) {
+// Write changes a record as somebody in the org would.
+func (o *Org) Write(object, id string, set map[string]any) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, r := range o.objects[object].rows {
@@ -231,7 +236,8 @@ func (o *otherOrg) write(object, id string, set map[string]any) {
 	o.t.Errorf("the org has no %s %s", object, id)
 }
 
-func (o *otherOrg) create(object string) string {
+// Create makes a record.
+func (o *Org) Create(object string) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	id := o.add(object, time.Now().UTC())
@@ -242,8 +248,8 @@ func (o *otherOrg) create(object string) string {
 	return id
 }
 
-// alter changes an object's fields.
-func (o *otherOrg) alter(object string, change func([]otherField) []otherField) {
+// Alter changes an object's fields.
+func (o *Org) Alter(object string, change func([]Field) []Field) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	d := o.objects[object]
@@ -251,7 +257,8 @@ func (o *otherOrg) alter(object string, change func([]otherField) []otherField) 
 	d.changed = time.Now().Truncate(time.Second)
 }
 
-func (o *otherOrg) alive(object string) int {
+// Alive counts the records of an object that are not deleted.
+func (o *Org) Alive(object string) int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n := 0
@@ -263,8 +270,8 @@ func (o *otherOrg) alive(object string) int {
 	return n
 }
 
-// count forgets the calls so far and gives them.
-func (o *otherOrg) count() map[string]int {
+// Calls forgets the calls so far and gives them, by what was asked.
+func (o *Org) Calls() map[string]int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	was := o.calls
@@ -272,7 +279,48 @@ func (o *otherOrg) count() map[string]int {
 	return was
 }
 
-func (o *otherOrg) serve(w http.ResponseWriter, r *http.Request) {
+// Strange lists the requests that no documented client would make.
+func (o *Org) Strange() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.strange)
+}
+
+// EndSessions ends every session, as a policy or an admin does.
+func (o *Org) EndSessions() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	clear(o.tokens)
+}
+
+// Fill sets a field of every record without its stamp moving, as the default of a new field does.
+func (o *Org) Fill(object, field string, values ...any) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for n, r := range o.objects[object].rows {
+		r[field] = values[n%len(values)]
+	}
+}
+
+// Nth gives the id of an object's n-th record, counted from 1. Each 41st is deleted from the start.
+func (o *Org) Nth(object string, n int) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.objects[object].rows[n-1]["Id"].(string)
+}
+
+// Each gives every record of an object, deleted ones too, and its fields; of compound and binary fields nothing is told.
+func (o *Org) Each(object string, do func(fields []Field, record map[string]any)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	d := o.objects[object]
+	fields := slices.DeleteFunc(slices.Clone(d.fields), func(f Field) bool { return f.Kind == "address" || f.Kind == "base64" })
+	for _, r := range d.rows {
+		do(fields, r)
+	}
+}
+
+func (o *Org) serve(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -290,7 +338,7 @@ func (o *otherOrg) serve(w http.ResponseWriter, r *http.Request) {
 		o.refuse(w, r, 401, "INVALID_SESSION_ID", "Session expired or invalid")
 		return
 	}
-	rest, isREST := strings.CutPrefix(path, "/services/data/v"+otherVersion)
+	rest, isREST := strings.CutPrefix(path, "/services/data/v"+version)
 	if !isREST {
 		// Neither the identity services nor any other version is here.
 		o.calls["other "+path]++
@@ -317,7 +365,7 @@ func (o *otherOrg) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // reply answers every other time in gzip.
-func (o *otherOrg) reply(w http.ResponseWriter, r *http.Request, status int, kind string, body []byte) {
+func (o *Org) reply(w http.ResponseWriter, r *http.Request, status int, kind string, body []byte) {
 	w.Header().Set("Content-Type", kind)
 	if o.compresses = !o.compresses; o.compresses && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") && status == 200 {
 		w.Header().Set("Content-Encoding", "gzip")
@@ -331,12 +379,12 @@ func (o *otherOrg) reply(w http.ResponseWriter, r *http.Request, status int, kin
 	_, _ = w.Write(body)
 }
 
-func (o *otherOrg) refuse(w http.ResponseWriter, r *http.Request, status int, code, message string) {
+func (o *Org) refuse(w http.ResponseWriter, r *http.Request, status int, code, message string) {
 	b, _ := json.Marshal([]map[string]any{{"message": message, "errorCode": code}})
 	o.reply(w, r, status, "application/json;charset=UTF-8", b)
 }
 
-func (o *otherOrg) json(w http.ResponseWriter, r *http.Request, v any) {
+func (o *Org) json(w http.ResponseWriter, r *http.Request, v any) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		o.t.Error(err)
@@ -344,10 +392,10 @@ func (o *otherOrg) json(w http.ResponseWriter, r *http.Request, v any) {
 	o.reply(w, r, 200, "application/json;charset=UTF-8", b)
 }
 
-func (o *otherOrg) token(w http.ResponseWriter, body []byte) {
+func (o *Org) token(w http.ResponseWriter, body []byte) {
 	form, _ := url.ParseQuery(string(body))
 	w.Header().Set("Content-Type", "application/json;charset=UTF-8")
-	if form.Get("grant_type") != "client_credentials" || form.Get("client_id") != otherClient || form.Get("client_secret") != otherSecret {
+	if form.Get("grant_type") != "client_credentials" || form.Get("client_id") != ClientID || form.Get("client_secret") != ClientSecret {
 		w.WriteHeader(400)
 		_, _ = w.Write([]byte(`{"error":"invalid_client","error_description":"invalid client credentials"}`))
 		return
@@ -357,11 +405,11 @@ func (o *otherOrg) token(w http.ResponseWriter, body []byte) {
 	o.tokens = map[string]bool{token: true}
 	_ = json.NewEncoder(w).Encode(map[string]string{
 		"access_token": token, "instance_url": o.server.URL, "token_type": "Bearer", "issued_at": strconv.FormatInt(time.Now().UnixMilli(), 10),
-		"id": "https://login.salesforce.com/id/" + otherID("00D", 1) + "/" + otherID("005", 1), "signature": "x",
+		"id": "https://login.salesforce.com/id/" + ID("00D", 1) + "/" + ID("005", 1), "signature": "x",
 	})
 }
 
-func (o *otherOrg) sobjects(w http.ResponseWriter, r *http.Request, part []string) {
+func (o *Org) sobjects(w http.ResponseWriter, r *http.Request, part []string) {
 	if len(part) == 0 {
 		var list []any
 		for _, d := range o.objects {
@@ -394,7 +442,7 @@ func (o *otherOrg) sobjects(w http.ResponseWriter, r *http.Request, part []strin
 	}
 }
 
-func (d *otherObject) summary() map[string]any {
+func (d *object) summary() map[string]any {
 	return map[string]any{
 		"name": d.name, "label": d.label, "labelPlural": d.plural, "keyPrefix": d.prefix, "custom": strings.HasSuffix(d.name, "__c"), "customSetting": false, "queryable": true,
 		"retrieveable": true, "replicateable": true, "createable": true, "updateable": true, "deletable": d.name != "User", "undeletable": true, "mergeable": false,
@@ -402,41 +450,38 @@ func (d *otherObject) summary() map[string]any {
 	}
 }
 
-func (f otherField) describe() map[string]any {
-	soap := map[string]string{"boolean": "xsd:boolean", "int": "xsd:int", "double": "xsd:double", "currency": "xsd:double", "date": "xsd:date", "datetime": "xsd:dateTime", "time": "xsd:time", "id": "tns:ID", "reference": "tns:ID", "address": "urn:address", "base64": "xsd:base64Binary"}[f.kind]
+func (f Field) describe() map[string]any {
+	soap := map[string]string{"boolean": "xsd:boolean", "int": "xsd:int", "double": "xsd:double", "currency": "xsd:double", "date": "xsd:date", "datetime": "xsd:dateTime", "time": "xsd:time", "id": "tns:ID", "reference": "tns:ID", "address": "urn:address", "base64": "xsd:base64Binary"}[f.Kind]
 	if soap == "" {
 		soap = "xsd:string"
 	}
 	m := map[string]any{
-		"name": f.name, "label": f.name, "type": f.kind, "soapType": soap, "length": f.length, "byteLength": f.length * 3, "precision": 0, "scale": 0, "digits": 0, "nillable": f.name != "Id" && f.kind != "boolean",
-		"createable": !f.readOnly, "updateable": !f.readOnly, "calculated": false, "autoNumber": false, "defaultedOnCreate": f.kind == "boolean", "unique": false, "externalId": false, "idLookup": f.name == "Id", "caseSensitive": false,
-		"custom": strings.HasSuffix(f.name, "__c"), "nameField": f.name == "Name", "filterable": f.kind != "textarea" && f.kind != "base64", "sortable": f.kind != "textarea", "encrypted": false, "restrictedPicklist": false,
+		"name": f.Name, "label": f.Name, "type": f.Kind, "soapType": soap, "length": f.Length, "byteLength": f.Length * 3, "precision": 0, "scale": 0, "digits": 0, "nillable": f.Name != "Id" && f.Kind != "boolean",
+		"createable": !f.readOnly, "updateable": !f.readOnly, "calculated": false, "autoNumber": false, "defaultedOnCreate": f.Kind == "boolean", "unique": false, "externalId": false, "idLookup": f.Name == "Id", "caseSensitive": false,
+		"custom": strings.HasSuffix(f.Name, "__c"), "nameField": f.Name == "Name", "filterable": f.Kind != "textarea" && f.Kind != "base64", "sortable": f.Kind != "textarea", "encrypted": false, "restrictedPicklist": false,
 		"deprecatedAndHidden": false, "referenceTo": append([]string{}, f.refs...), "relationshipName": nil, "compoundFieldName": nil, "picklistValues": []any{}, "inlineHelpText": nil, "mask": nil, "calculatedFormula": nil, "extraTypeInfo": nil,
 	}
-	if f.kind == "double" || f.kind == "currency" {
+	if f.Kind == "double" || f.Kind == "currency" {
 		m["precision"], m["scale"] = 18, 2
-	}
-	for k, v := range f.extra {
-		m[k] = v
 	}
 	return m
 }
 
-func (d *otherObject) field(name string) (otherField, bool) {
+func (d *object) field(name string) (Field, bool) {
 	for _, f := range d.fields {
-		if strings.EqualFold(f.name, name) {
+		if strings.EqualFold(f.Name, name) {
 			return f, true
 		}
 	}
-	return otherField{}, false
+	return Field{}, false
 }
 
 type soqlError struct{ code, message string }
 
 // run answers the little SOQL that this org knows: SELECT fields FROM object [WHERE comparison AND ...] [ORDER BY ...] [LIMIT n].
-func (o *otherOrg) run(soql string, all bool) (d *otherObject, fields []string, rows []map[string]any, bad *soqlError) {
+func (o *Org) run(soql string, all bool) (d *object, fields []string, rows []map[string]any, bad *soqlError) {
 	word := strings.Fields(soql)
-	fail := func(code, format string, args ...any) (*otherObject, []string, []map[string]any, *soqlError) {
+	fail := func(code, format string, args ...any) (*object, []string, []map[string]any, *soqlError) {
 		return nil, nil, nil, &soqlError{code, fmt.Sprintf(format, args...)}
 	}
 	from := slices.IndexFunc(word, func(s string) bool { return strings.EqualFold(s, "FROM") })
@@ -455,7 +500,7 @@ func (o *otherOrg) run(soql string, all bool) (d *otherObject, fields []string, 
 			if !ok {
 				return fail("INVALID_FIELD", "\n%s\n       ^\nERROR at Row:1:Column:8\nNo such column '%s' on entity '%s'. If you are attempting to use a custom field, be sure to append the '__c' after the custom field name.", soql, name, d.name)
 			}
-			fields = append(fields, f.name)
+			fields = append(fields, f.Name)
 		}
 	}
 	tail := strings.Join(word[from+2:], " ")
@@ -502,14 +547,14 @@ func cutLast(s, sep string) (before, after string, found bool) {
 }
 
 // test reads one comparison.
-func (d *otherObject) test(s string) (func(map[string]any) bool, string) {
+func (d *object) test(s string) (func(map[string]any) bool, string) {
 	if name, list, ok := strings.Cut(s, " IN "); ok {
 		f, known := d.field(strings.TrimSpace(name))
 		if !known {
 			return nil, "no such column " + name
 		}
 		return func(r map[string]any) bool {
-			id, _ := r[f.name].(string)
+			id, _ := r[f.Name].(string)
 			return id != "" && strings.Contains(list, id[:15])
 		}, ""
 	}
@@ -524,7 +569,7 @@ func (d *otherObject) test(s string) (func(map[string]any) bool, string) {
 			return nil, "no such column " + name
 		}
 		want := strings.Trim(value, "'")
-		if f.kind == "datetime" {
+		if f.Kind == "datetime" {
 			at, err := time.Parse(time.RFC3339, want)
 			if err != nil {
 				return nil, "no datetime: " + value
@@ -533,7 +578,7 @@ func (d *otherObject) test(s string) (func(map[string]any) bool, string) {
 		}
 		return func(r map[string]any) bool {
 			have := ""
-			switch v := r[f.name].(type) {
+			switch v := r[f.Name].(type) {
 			case time.Time:
 				have = v.UTC().Format(time.RFC3339)
 			case nil:
@@ -548,8 +593,8 @@ func (d *otherObject) test(s string) (func(map[string]any) bool, string) {
 	return nil, "unexpected: " + s
 }
 
-func (o *otherOrg) query(w http.ResponseWriter, r *http.Request, part []string) {
-	var c otherCursor
+func (o *Org) query(w http.ResponseWriter, r *http.Request, part []string) {
+	var c cursor
 	if len(part) == 2 {
 		var ok bool
 		if c, ok = o.cursors[part[1]]; !ok {
@@ -562,7 +607,7 @@ func (o *otherOrg) query(w http.ResponseWriter, r *http.Request, part []string) 
 			o.refuse(w, r, 400, bad.code, bad.message)
 			return
 		}
-		c = otherCursor{fields, rows, d.name, len(rows)}
+		c = cursor{fields, rows, d.name, len(rows)}
 		if fields == nil {
 			o.json(w, r, map[string]any{"totalSize": len(rows), "done": true, "records": []any{}})
 			return
@@ -585,7 +630,7 @@ func (o *otherOrg) query(w http.ResponseWriter, r *http.Request, part []string) 
 	o.json(w, r, answer)
 }
 
-func row4REST(d *otherObject, fields []string, row map[string]any) json.RawMessage {
+func row4REST(d *object, fields []string, row map[string]any) json.RawMessage {
 	var b strings.Builder
 	fmt.Fprintf(&b, `{"attributes":{"type":%q,"url":"/services/data/v64.0/sobjects/%s/%s"}`, d.name, d.name, row["Id"])
 	for _, f := range fields {
@@ -593,8 +638,8 @@ func row4REST(d *otherObject, fields []string, row map[string]any) json.RawMessa
 		switch v := row[f].(type) {
 		case nil:
 			b.WriteString("null")
-		case number:
-			b.WriteString(v.rest)
+		case Number:
+			b.WriteString(v.REST)
 		case time.Time:
 			b.WriteString(v.UTC().Format(`"2006-01-02T15:04:05.000+0000"`))
 		default:
@@ -606,7 +651,7 @@ func row4REST(d *otherObject, fields []string, row map[string]any) json.RawMessa
 	return json.RawMessage(b.String())
 }
 
-func (o *otherOrg) bulk(w http.ResponseWriter, r *http.Request, part []string, body []byte) {
+func (o *Org) bulk(w http.ResponseWriter, r *http.Request, part []string, body []byte) {
 	if len(part) == 0 {
 		var ask struct{ Operation, Query, ContentType, ColumnDelimiter, LineEnding string }
 		if r.Method != "POST" || json.Unmarshal(body, &ask) != nil || ask.ContentType != "" && ask.ContentType != "CSV" {
@@ -623,14 +668,14 @@ func (o *otherOrg) bulk(w http.ResponseWriter, r *http.Request, part []string, b
 			return
 		}
 		for _, f := range fields {
-			if f, _ := d.field(f); f.kind == "address" || f.kind == "base64" {
+			if f, _ := d.field(f); f.Kind == "address" || f.Kind == "base64" {
 				o.refuse(w, r, 400, "INVALIDJOB", "Selecting compound data not supported in Bulk Query")
 				return
 			}
 		}
 		o.serial++
-		id := otherID("750", o.serial)
-		o.jobs[id] = &otherJob{object: d.name, query: ask.Query, rows: rows, fields: fields, bare: d.name == "Lead"}
+		id := ID("750", o.serial)
+		o.jobs[id] = &job{object: d.name, query: ask.Query, rows: rows, fields: fields, bare: d.name == "Lead"}
 		o.job(w, r, id)
 		return
 	}
@@ -653,11 +698,11 @@ func (o *otherOrg) bulk(w http.ResponseWriter, r *http.Request, part []string, b
 	}
 }
 
-func (o *otherOrg) job(w http.ResponseWriter, r *http.Request, id string) {
+func (o *Org) job(w http.ResponseWriter, r *http.Request, id string) {
 	j := o.jobs[id]
 	at := time.Now().UTC().Format("2006-01-02T15:04:05.000+0000")
 	answer := map[string]any{
-		"id": id, "operation": "queryAll", "object": j.object, "createdById": otherID("005", 1), "createdDate": at, "systemModstamp": at, "state": []string{"UploadComplete", "InProgress", "JobComplete"}[j.state],
+		"id": id, "operation": "queryAll", "object": j.object, "createdById": ID("005", 1), "createdDate": at, "systemModstamp": at, "state": []string{"UploadComplete", "InProgress", "JobComplete"}[j.state],
 		"concurrencyMode": "Parallel", "contentType": "CSV", "apiVersion": 64.0, "lineEnding": "LF", "columnDelimiter": "COMMA",
 	}
 	if j.state == 2 {
@@ -668,7 +713,7 @@ func (o *otherOrg) job(w http.ResponseWriter, r *http.Request, id string) {
 
 // results gives pages of the org's own size, whatever was asked for. After the last full page comes one without records: with a
 // header line, and of leads with nothing at all.
-func (o *otherOrg) results(w http.ResponseWriter, r *http.Request, j *otherJob) {
+func (o *Org) results(w http.ResponseWriter, r *http.Request, j *job) {
 	from := 0
 	if l := r.URL.Query().Get("locator"); l != "" {
 		if _, err := fmt.Sscanf(l, "Ws%d==", &from); err != nil || from > len(j.rows) {
@@ -695,8 +740,8 @@ func (o *otherOrg) results(w http.ResponseWriter, r *http.Request, j *otherJob) 
 		for i, f := range j.fields {
 			switch v := row[f].(type) {
 			case nil:
-			case number:
-				cells[i] = v.bulk
+			case Number:
+				cells[i] = v.Bulk
 			case time.Time:
 				cells[i] = v.UTC().Format("2006-01-02T15:04:05.000Z")
 			default:
