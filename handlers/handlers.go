@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 
 	"github.com/a-h/templ"
 	"github.com/alexedwards/scs/v2"
@@ -104,10 +105,23 @@ func (h *Handlers) flash(r *http.Request, key string, params ...string) {
 	h.Sessions.Put(r.Context(), sessionFlash, append([]string{key}, params...))
 }
 
+// flashCount keeps a sentence that counts for the next page.
+func (h *Handlers) flashCount(r *http.Request, key string, n int64) {
+	h.Sessions.Put(r.Context(), sessionFlash, []string{key, flashCounts, strconv.FormatInt(n, 10)})
+}
+
+// flashCounts marks a kept sentence whose form goes by a number; no parameter has that name.
+const flashCounts = "#"
+
 func (h *Handlers) flashText(r *http.Request, l *locale.Locale) string {
 	kept, _ := h.Sessions.Pop(r.Context(), sessionFlash).([]string)
 	if len(kept) == 0 {
 		return ""
+	}
+	if len(kept) == 3 && kept[1] == flashCounts {
+		if n, err := strconv.ParseInt(kept[2], 10, 64); err == nil {
+			return l.N(kept[0], n)
+		}
 	}
 	return l.T(kept[0], kept[1:]...)
 }

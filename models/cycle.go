@@ -186,24 +186,3 @@ func (db *DB) Audit(ctx context.Context, limit int) ([]AuditEntry, error) {
 	var a []AuditEntry
 	return a, db.gorm.WithContext(ctx).Order("id DESC").Limit(limit).Find(&a).Error
 }
-
-// Refusal is a record that was set aside, as the view mirror.refused tells it.
-type Refusal struct {
-	ID          int64
-	Object      string
-	SFID        string `gorm:"column:sfid"`
-	Direction   string
-	Field       string
-	Code        string
-	Message     string
-	Value       string
-	FirstSeenAt time.Time
-	LastSeenAt  time.Time
-}
-
-// Refused lists the records of an object, or of all, that are set aside, newest first.
-func (db *DB) Refused(ctx context.Context, object string, limit int) ([]Refusal, error) {
-	var r []Refusal
-	return r, db.gorm.WithContext(ctx).Raw(`SELECT id, object, coalesce(sfid, '') AS sfid, direction, coalesce(field, '') AS field, code, message, coalesce(value::text, '') AS value, first_seen_at, last_seen_at
-		FROM mirror.refused WHERE ? = '' OR object = ? ORDER BY last_seen_at DESC, id DESC LIMIT ?`, object, object, limit).Scan(&r).Error
-}

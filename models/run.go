@@ -160,6 +160,15 @@ func (db *DB) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
 	return r, q.Limit(f.Limit).Find(&r).Error
 }
 
+// TroubledRuns lists the runs that wait for Salesforce, and those of the last week that failed where no later run of the object
+// and kind has ended; of one object, or of all. What failed of the cycle is told by its object, and left out.
+func (db *DB) TroubledRuns(ctx context.Context, object string) ([]Run, error) {
+	var r []Run
+	return r, db.gorm.WithContext(ctx).Raw(`SELECT * FROM admin.runs WHERE ended_at IS NULL AND error <> '' AND (? = '' OR object = ?)
+		UNION ALL SELECT * FROM (SELECT DISTINCT ON (object, kind) * FROM admin.runs WHERE ended_at > ? AND lane <> 'cycle' AND (? = '' OR object = ?) ORDER BY object, kind, ended_at DESC) l WHERE state = 'failed'
+		ORDER BY id DESC LIMIT 50`, object, object, db.Now().AddDate(0, 0, -7), object, object).Scan(&r).Error
+}
+
 // turns groups the kinds of which an object has one run at a time working: the cycle's reading and what sends take turns,
 // and so does what reads all records.
 var turns = [][]RunKind{{RunFirstSync, RunChanges, RunSend}, {RunResync, RunFill, RunFormulas}, {RunCheck}, {RunSweep}}

@@ -1,7 +1,6 @@
 package templates
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -78,6 +77,8 @@ func objectChip(p Page, o models.ObjectStatus) chip {
 			return chip{"amber", "●", l.T("object.waits")}
 		case o.Refused > 0:
 			return chip{"amber", "●", l.N("object.set_aside", o.Refused)}
+		case o.Conflicts > 0:
+			return chip{"amber", "●", l.N("object.conflicts_n", o.Conflicts)}
 		}
 		return chip{"amber", "●", l.T("object.state.attention")}
 	case models.ObjectFailed:
@@ -307,45 +308,6 @@ func splitNames(s string) []string {
 		s = s[at+len(name):]
 	}
 	return parts
-}
-
-// refusalGroup are the records that are set aside for one cause.
-type refusalGroup struct {
-	object, code, field string
-	rows                []models.Refusal
-	first               time.Time
-}
-
-func groupRefusals(rows []models.Refusal) []refusalGroup {
-	var groups []refusalGroup
-	at := map[[3]string]int{}
-	for _, r := range rows {
-		key := [3]string{r.Object, r.Code, r.Field}
-		i, ok := at[key]
-		if !ok {
-			i = len(groups)
-			at[key] = i
-			groups = append(groups, refusalGroup{object: r.Object, code: r.Code, field: r.Field, first: r.FirstSeenAt})
-		}
-		groups[i].rows = append(groups[i].rows, r)
-		if r.FirstSeenAt.Before(groups[i].first) {
-			groups[i].first = r.FirstSeenAt
-		}
-	}
-	return groups
-}
-
-// cellOf takes the refused field's value out of the record's cells.
-func cellOf(r models.Refusal) string {
-	var cells map[string]*string
-	if err := json.Unmarshal([]byte(r.Value), &cells); err != nil || cells[r.Field] == nil {
-		return ""
-	}
-	text := *cells[r.Field]
-	if runes := []rune(text); len(runes) > 120 {
-		return string(runes[:120]) + "…"
-	}
-	return text
 }
 
 func refusedTotal(s models.Status) int64 {

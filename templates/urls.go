@@ -26,7 +26,17 @@ const (
 	URLLanguage   = "/settings/language"
 	URLInvite     = "/settings/people"
 
-	URLSyncSettings = "/settings/sync"
+	URLSyncSettings  = "/settings/sync"
+	URLErrorsCSV     = "/errors.csv"
+	URLErrorsRetry   = "/errors/retry"
+	URLErrorsDrop    = "/errors/drop"
+	URLConflicts     = "/conflicts"
+	URLConflictsCSV  = "/conflicts.csv"
+	URLConflictsSeen = "/conflicts/seen"
+	URLRecords       = "/records"
+	URLApprovals     = "/approvals"
+	URLAudit         = "/settings/audit"
+	URLAuditCSV      = "/settings/audit.csv"
 )
 
 // URLObject is an object's page.
@@ -34,6 +44,29 @@ func URLObject(name string) string { return URLObjects + "/" + url.PathEscape(na
 
 // URLObjectDo is where an object's button posts to: resync, pause, resume, enable, disable.
 func URLObjectDo(name, verb string) string { return URLObject(name) + "/" + verb }
+
+// URLObjectSettings is an object's page of choices.
+func URLObjectSettings(name string) string { return URLObjectDo(name, "settings") }
+
+// URLStory is a record's page; key is its local id or Salesforce's.
+func URLStory(object, key string) string {
+	return URLRecords + "/" + url.PathEscape(object) + "/" + url.PathEscape(key)
+}
+
+// URLStoryEdit is the form in which a record is edited.
+func URLStoryEdit(object, key string) string { return URLStory(object, key) + "/edit" }
+
+// URLStoryNew is the form of a new record.
+func URLStoryNew(object string) string { return URLStory(object, "new") }
+
+// URLConflictDo is where a conflict's buttons post to.
+func URLConflictDo(id int64) string { return URLConflicts + "/" + strconv.FormatInt(id, 10) }
+
+// URLApproval is where the answer to a question posts to.
+func URLApproval(id int64) string { return URLApprovals + "/" + strconv.FormatInt(id, 10) }
+
+// URLConflictsOf is the conflicts of one object.
+func URLConflictsOf(object string) string { return ConflictsQuery{Object: object}.URL(URLConflicts) }
 
 // URLRun is a run's page.
 func URLRun(id int64) string { return "/runs/" + strconv.FormatInt(id, 10) }

@@ -135,6 +135,9 @@ func (s *Server) routes() http.Handler {
 				r.Get(templates.URLHistory+".csv", do(h.ExportHistory))
 				r.Get("/runs/{id}", do(h.ShowRun))
 				r.Get(templates.URLErrors, do(h.ShowErrors))
+				r.Get(templates.URLErrorsCSV, do(h.ExportErrors))
+				r.Get(templates.URLConflicts, do(h.ShowConflicts))
+				r.Get(templates.URLConflictsCSV, do(h.ExportConflicts))
 				r.Get(templates.URLConnection, do(h.ShowConnection))
 				r.Get(templates.URLSettings, do(h.ShowSettings))
 				r.Post(templates.URLLanguage, do(h.SetLanguage))
@@ -149,6 +152,10 @@ func (s *Server) routes() http.Handler {
 					r.Post("/objects/{name}/pause", do(h.PauseObject))
 					r.Post("/objects/{name}/resume", do(h.ResumeObject))
 					r.Post("/runs/{id}/cancel", do(h.CancelRun))
+					r.Post(templates.URLErrorsRetry, do(h.RetryRefused))
+					r.Post(templates.URLErrorsDrop, do(h.DropRefused))
+					r.Post(templates.URLConflictsSeen, do(h.SeeConflicts))
+					r.Post(templates.URLConflicts+"/{id}", do(h.OverturnConflict))
 				})
 
 				// Admins decide what syncs, with which credentials, and who is here.

@@ -157,6 +157,8 @@ func (b *ChangeBatch) Commit(ctx context.Context, from, to time.Time) error {
 		if err := b.db.ensureIndexes(ctx, t); err == nil {
 			b.db.tidy(ctx, t, true)
 		}
+	} else {
+		b.db.ensureSearch(ctx, t)
 	}
 	return nil
 }

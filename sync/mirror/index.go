@@ -42,6 +42,50 @@ func (db *DB) ensureIndexes(ctx context.Context, t *Table) error {
 	return nil
 }
 
+// searchColumns are the texts by whose beginning people look for a record on the records page, without regard to case.
+var searchColumns = map[string][]string{
+	"lead":     {"email", "name", "lastname"},
+	"contact":  {"email", "name", "lastname"},
+	"campaign": {"name"},
+}
+
+// ensureSearch makes the indexes of the search that the table lacks. They are no part of the first read, which they would slow
+// down: the first cycle after it makes them, beside whoever writes at that moment. They are a comfort: the search works without
+// them, slowly, and what fails here is tried again by the next process.
+func (db *DB) ensureSearch(ctx context.Context, t *Table) {
+	if _, done := db.searchable.LoadOrStore(t.schema.Name, true); done {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, tidyTime)
+	defer cancel()
+	for _, name := range searchColumns[t.schema.Table()] {
+		if !t.hasText(name) {
+			continue
+		}
+		index := quote(short(t.schema.Table() + "_" + name + "_search"))
+		var broken bool
+		err := db.pool.QueryRow(ctx, `SELECT NOT indisvalid FROM pg_index WHERE indexrelid = to_regclass('salesforce.' || $1)`, index).Scan(&broken)
+		if err == nil && !broken {
+			continue
+		}
+		if broken {
+			// One that was cut off while it was made costs writers, and helps nobody.
+			_, _ = db.pool.Exec(ctx, "DROP INDEX CONCURRENTLY IF EXISTS salesforce."+index)
+		}
+		_, _ = db.pool.Exec(ctx, fmt.Sprintf("CREATE INDEX CONCURRENTLY IF NOT EXISTS %s ON %s (lower(%s) text_pattern_ops)", index, t.name(), quote(name)))
+	}
+}
+
+// hasText tells whether the table has a column of that name that holds text.
+func (t *Table) hasText(name string) bool {
+	for _, c := range t.columns {
+		if c.name == name && c.kind == kindText {
+			return true
+		}
+	}
+	return false
+}
+
 // tidyTime bounds what is spent on a table after a load; autovacuum does later what is left.
 const tidyTime = 20 * time.Second
 

@@ -28,8 +28,9 @@ var migrations embed.FS
 
 // DB is the mirror in one database. It is safe for any number of goroutines and processes.
 type DB struct {
-	pool   *pgxpool.Pool
-	tables sync.Map // object -> *Table; whoever writes by one checks in the same transaction that it is still right
+	pool       *pgxpool.Pool
+	tables     sync.Map // object -> *Table; whoever writes by one checks in the same transaction that it is still right
+	searchable sync.Map // objects whose search indexes this process has looked after
 }
 
 // New gives the mirror over the pool, which must not lead through a pooler in transaction mode: sessions keep staging tables.

@@ -313,3 +313,35 @@ func TestPerson(t *testing.T) {
 	// The link indexes are there, and a look-up by id uses indexes only.
 	equal(t, "indexes", ask[int](w, "SELECT count(*) FROM pg_indexes WHERE schemaname = 'salesforce' AND indexname IN ('contact_accountid', 'opportunitycontactrole_contactid', 'opportunitycontactrole_opportunityid')"), 3)
 }
+
+// The first cycle after the first read makes the indexes by which people look for records, and makes one anew that was cut off
+// while it was made.
+func TestSearchIndexes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ensure(schema("Lead", "Name:string", "LastName:string", "Email:email", "SystemModstamp:datetime"))
+	from := time.Time{}
+	read := func(at time.Time) {
+		t.Helper()
+		b, err := w.db.Changes(w.ctx, "Lead")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Commit(w.ctx, from, at); err != nil {
+			t.Fatal(err)
+		}
+		from = at
+	}
+	valid := `SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE c.relname = ANY('{lead_email_search,lead_name_search,lead_lastname_search}') AND i.indisvalid`
+	start := time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
+	read(start)
+	if n := ask[int](w, valid); n != 0 {
+		t.Errorf("the first read made %d indexes of the search, which would slow it down", n)
+	}
+	w.exec(`CREATE INDEX lead_name_search ON salesforce.lead (lower(name) text_pattern_ops)`)
+	w.exec(`UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'salesforce.lead_name_search'::regclass`)
+	read(start.Add(time.Minute))
+	if n := ask[int](w, valid); n != 3 {
+		t.Errorf("%d indexes of the search can be used, want 3", n)
+	}
+}
