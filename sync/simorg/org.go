@@ -180,6 +180,7 @@ func sizesOf(c Config) sizes {
 	s.members = min(s.members, s.campaigns*(s.leads+s.contacts))
 	if s.contacts > 0 {
 		s.subscriptions = max(s.contacts/5, 3)
+		s.licenses = s.subscriptions * 3 / 2
 	}
 	if s.leads > 0 {
 		s.interests = max(s.leads/10, 3)

@@ -340,7 +340,7 @@ func (tx *Tx) create(x *object, given assignments) (string, *rowError) {
 		d.given = given
 	}
 	if f := x.fName; f != nil && f.AutoNumber {
-		d.cells[f.pos] = textOf(subscriptionNumber(tx.view(), d.i)).clone()
+		d.cells[f.pos] = textOf(autoNumber(tx.view(), strings.ToUpper(x.name[:3])+"-", d.i)).clone()
 	}
 	if err := tx.fill(d, tx.access.creates); err != nil {
 		return "", err
