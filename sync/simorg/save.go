@@ -376,6 +376,9 @@ func (tx *Tx) update(r row, given assignments) *rowError {
 		return &rowError{code: "ENTITY_IS_DELETED", message: "entity is deleted", status: 404}
 	}
 	x := r.t.object
+	if tx.assign != nil && x.name == "Lead" {
+		given = tx.assign(given)
+	}
 	d := &draft{t: r.t, i: r.i, old: r, cells: v.cells(r), changed: map[*field]bool{}, given: given}
 	if err := tx.fill(d, tx.access.updates); err != nil {
 		return err
