@@ -19,11 +19,11 @@ func everyType(code string) []*field {
 			return value{k: clock, n: int64(h >> 8 % 86_400_000)}
 		}),
 		flag("Active__c").def(true).with(yes(80)), area("Summary__c", 255).with(texts(50)), area("Notes__c", 32768).with(texts(40)),
-		&field{FieldSpec: FieldSpec{Name: "Terms__c", Type: "textarea", Length: 32768, HTML: true}, gen: oneOf(20, []string{"<p>Standard terms &amp; conditions</p>", "<ul><li>one</li><li>\"two\"</li></ul>"})},
+		{FieldSpec: FieldSpec{Name: "Terms__c", Type: "textarea", Length: 32768, HTML: true}, gen: oneOf(20, []string{"<p>Standard terms &amp; conditions</p>", "<ul><li>one</li><li>\"two\"</li></ul>"})},
 		email("Billing_Email__c", 80).with(emails(70)), phone("Support_Phone__c").with(phones(40)), link("Portal__c", 255).with(urls(60)),
 		number("Site__Latitude__s", 18, 15).part("Site__c").with(place(90)), number("Site__Longitude__s", 18, 15).part("Site__c").with(place(180)), typed("Site__c", "location"),
-		&field{FieldSpec: FieldSpec{Name: "License_Key__c", Type: "encryptedstring", Length: 100}, gen: oneOf(40, []string{"********1234", "********ABCD"})},
-		&field{FieldSpec: FieldSpec{Name: "Voucher__c", Type: "string", Length: 20, Unique: true, CaseSensitive: true}},
+		{FieldSpec: FieldSpec{Name: "License_Key__c", Type: "encryptedstring", Length: 100}, gen: oneOf(40, []string{"********1234", "********ABCD"})},
+		{FieldSpec: FieldSpec{Name: "Voucher__c", Type: "string", Length: 20, Unique: true, CaseSensitive: true}},
 		ref("Advisor__c", "Advisor__r", "User").with(func(v *view, f *field, i uint32) value {
 			if !chance(v.h(f.salt, i)>>8, 30) {
 				return value{}
