@@ -92,6 +92,7 @@ type Notice struct {
 	Params  map[string]string `gorm:"serializer:json"`
 	SeenAt  *time.Time
 	SeenBy  string
+	Origin  *string // what the news are called where they come from; nil if they are from here
 }
 
 // TableName is where notices are.
@@ -104,6 +105,12 @@ func (db *DB) AddNotice(ctx context.Context, object, message string, params ...s
 		n.Params[params[i]] = params[i+1]
 	}
 	return db.gorm.WithContext(ctx).Create(&n).Error
+}
+
+// AddNoticeOnce tells news that come from elsewhere; origin names them, and a second time nothing is told.
+func (db *DB) AddNoticeOnce(ctx context.Context, origin, object, message string, params map[string]string) error {
+	n := Notice{At: db.Now(), Object: object, Message: message, Params: params, Origin: &origin}
+	return db.gorm.WithContext(ctx).Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "origin"}}, DoNothing: true}).Create(&n).Error
 }
 
 // OpenNotices lists the news that nobody has put away, newest first; of one object, or of all.

@@ -203,3 +203,18 @@ func (db *DB) HiddenObjects(ctx context.Context) ([]string, error) {
 	var names []string
 	return names, db.gorm.WithContext(ctx).Raw(`SELECT name FROM admin.objects WHERE enabled AND hidden ORDER BY position, name`).Scan(&names).Error
 }
+
+// DescribeAll tells whether every object is to be described, changed or not, and since when; zero if not.
+func (db *DB) DescribeAll(ctx context.Context) (time.Time, error) {
+	var state struct{ DescribeAll *time.Time }
+	err := db.gorm.WithContext(ctx).Raw(`SELECT describe_all FROM admin.state`).Scan(&state).Error
+	if state.DescribeAll == nil {
+		return time.Time{}, err
+	}
+	return *state.DescribeAll, err
+}
+
+// DescribedAll notes that every object was described; a later request stands.
+func (db *DB) DescribedAll(ctx context.Context, asked time.Time) error {
+	return db.gorm.WithContext(ctx).Exec(`UPDATE admin.state SET describe_all = NULL WHERE describe_all <= ?`, asked).Error
+}

@@ -8,7 +8,7 @@ ALTER TABLE admin.objects
 ALTER TABLE admin.notices ADD COLUMN origin text UNIQUE;
 
 ALTER TABLE admin.state
-    ADD COLUMN describe_all boolean NOT NULL DEFAULT false, -- the next cycle describes every object, changed or not: another user may see others
+    ADD COLUMN describe_all timestamptz,                    -- asked since: the next cycle describes every object, changed or not, for another user may see others
     ADD COLUMN look_asked   boolean NOT NULL DEFAULT false, -- somebody wants the custom objects looked for again
     ADD COLUMN looked_at    timestamptz;                    -- when they were looked for last
 

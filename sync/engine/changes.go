@@ -2,10 +2,14 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"time"
 
 	"github.com/tandem-sync/tandem/sync/mirror"
 	"github.com/tandem-sync/tandem/sync/salesforce"
+	"github.com/tandem-sync/tandem/sync/sobject"
 )
 
 const (
@@ -36,12 +40,60 @@ func (p *piece) readChanges(ctx context.Context, mark mirror.Watermark) (outcome
 			return outcome{}, err
 		}
 	}
+	r := reading{kind: mirror.LoadChanges, fields: p.table.Fields(), now: now, more: p.deletions(mark, now)}
 	stamp := p.stampField()
 	if stamp == "" {
 		// Nothing tells what changed: everything is read again. Such objects are small, and unchanged records are not written.
-		return p.readQuery(ctx, mark, mirror.LoadChanges, "", now, p.deletions(mark, now))
+		r.where, r.scoped, r.all = p.where(""), p.filter != "", p.filter != ""
+		return p.readQuery(ctx, mark, r)
 	}
-	return p.readQuery(ctx, mark, mirror.LoadChanges, stamp+" >= "+from.UTC().Format("2006-01-02T15:04:05Z"), now, p.deletions(mark, now))
+	since := stamp + " >= " + from.UTC().Format("2006-01-02T15:04:05Z")
+	r.where = p.where(since)
+	if p.filter == "" {
+		return p.readQuery(ctx, mark, r)
+	}
+	return p.readScoped(ctx, mark, r, since)
+}
+
+// scopeCalls bounds how many pages of ids one read of changes asks for.
+const scopeCalls = 10
+
+// readScoped reads changes where the object has a filter. Salesforce does not say that a record left it, so the ids of all that
+// changed are asked for first: those here that the reading then does not bring have left. Mostly nothing changed, and that one call
+// is all. The ids come before the records: what changes between the two is judged by the later. If a great deal changed,
+// everything that meets the filter is read instead, which costs a few calls of Bulk.
+func (p *piece) readScoped(ctx context.Context, mark mirror.Watermark, r reading, since string) (outcome, error) {
+	soql := "SELECT Id FROM " + p.run.Object + " WHERE " + since
+	for page, err := range p.client.QueryRows(ctx, []string{"Id"}, soql, true) {
+		if err != nil {
+			return outcome{}, err
+		}
+		if page.TotalSize > scopeCalls*p.BulkAbove {
+			r.where, r.candidates, r.all = p.where(""), nil, true
+			break
+		}
+		for {
+			cells, err := page.Rows.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return outcome{}, err
+			}
+			if len(cells) > 0 && len(cells[0]) > 0 {
+				id, err := sobject.ParseID(string(cells[0]))
+				if err != nil {
+					return outcome{}, fmt.Errorf("the org names a record of %s that has no id: %w", p.run.Object, err)
+				}
+				r.candidates = append(r.candidates, string(id))
+			}
+		}
+	}
+	if len(r.candidates) == 0 && !r.all {
+		return p.applyPages(ctx, mark, r, "")
+	}
+	r.scoped = true
+	return p.readQuery(ctx, mark, r)
 }
 
 // stampField names the field that changes are followed by: SystemModstamp, which moves with automation too, or the next best.

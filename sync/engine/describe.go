@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -13,6 +13,7 @@ import (
 	"github.com/tandem-sync/tandem/models"
 	"github.com/tandem-sync/tandem/sync/mirror"
 	"github.com/tandem-sync/tandem/sync/salesforce"
+	"github.com/tandem-sync/tandem/sync/sobject"
 )
 
 // describeArgs asks for the describes of one cycle: one call for all its objects, so that an idle cycle stays cheap.
@@ -65,12 +66,21 @@ func (w *describeWorker) Work(ctx context.Context, job *river.Job[describeArgs])
 	}
 	// Salesforce says when an object's metadata changed, but not surely when what this user may see of it did: now and then
 	// everything is described, changed or not.
-	conditional := job.Args.Cycle%describeFullEvery != 0
+	asked, err := e.Models.DescribeAll(ctx)
+	if err != nil {
+		return err
+	}
+	conditional := job.Args.Cycle%describeFullEvery != 0 && asked.IsZero()
 	wrong, err := e.describe(ctx, client, append(names, hidden...), conditional)
 	if err != nil {
 		return e.afterPiece(ctx, err, job.JobRow, waiting...)
 	}
 	e.askLimits(ctx, client)
+	if !asked.IsZero() {
+		if err := e.Models.DescribedAll(ctx, asked); err != nil {
+			return err
+		}
+	}
 	var going []models.Run
 	for _, r := range waiting {
 		if cause := wrong[r.Object]; cause == nil {
@@ -84,7 +94,10 @@ func (w *describeWorker) Work(ctx context.Context, job *river.Job[describeArgs])
 	if err != nil {
 		return err
 	}
-	return e.queuePulls(ctx, waiting, asks)
+	if err := e.queuePulls(ctx, waiting, asks); err != nil {
+		return err
+	}
+	return e.requestFills(ctx, wrong)
 }
 
 const (
@@ -167,13 +180,21 @@ func (e *Engine) describe(ctx context.Context, client *salesforce.Client, names 
 		switch {
 		case d.Err != nil && (salesforce.IsTransient(d.Err) || salesforce.IsHalting(d.Err)):
 			return nil, d.Err
-		case d.Err != nil:
-			code, message := errorWords(d.Err)
-			if err := e.Models.NoteObjectHidden(ctx, d.Object, code, message); err != nil {
+		case isOutOfSight(d.Err):
+			wrong[d.Object] = d.Err
+			if err := e.hide(ctx, d.Object, d.Err); err != nil {
 				return nil, err
 			}
+		case d.Err != nil:
+			// The answer makes no sense. The next cycle asks again; until then the object is as visible as it was.
+			wrong[d.Object] = d.Err
 		case d.NotModified:
 			if err := e.Models.NoteObjectVisible(ctx, d.Object, "", ""); err != nil {
+				return nil, err
+			}
+			if err := e.choose(ctx, d.Object); errors.Is(err, errObject) {
+				wrong[d.Object] = err
+			} else if err != nil {
 				return nil, err
 			}
 		default:
@@ -188,39 +209,112 @@ func (e *Engine) describe(ctx context.Context, client *salesforce.Client, names 
 			}
 		}
 	}
-	return wrong, nil
+	return wrong, e.tellNews(ctx)
 }
 
-// ensure makes one object's table fit its describe.
+// isOutOfSight tells whether an answer means that the user cannot see the object (any more).
+func isOutOfSight(err error) bool {
+	var api *salesforce.APIError
+	return errors.As(err, &api) && (salesforce.HasCode(err, salesforce.CodeNotFound, salesforce.CodeInvalidType) || api.Status == http.StatusNotFound || api.Status == http.StatusForbidden)
+}
+
+// hide notes that the user cannot see an object. It is not read until it is seen again; its data stay.
+func (e *Engine) hide(ctx context.Context, object string, cause error) error {
+	code, message := errorWords(cause)
+	return e.Models.NoteObjectHidden(ctx, object, code, message)
+}
+
+// ensure makes one object's table fit its describe, less the fields that the admin left out. What it changed that a person
+// should hear of, and what is to be filled, commits with the table.
 func (e *Engine) ensure(ctx context.Context, d salesforce.Described) error {
-	o, err := e.Models.Object(ctx, d.Object)
+	choices, err := e.Models.FieldChoices(ctx, d.Object)
 	if err != nil {
 		return err
 	}
-	_, change, err := e.Mirror.Ensure(ctx, d.Schema, mirror.Direction(o.Direction), d.LastModified)
+	if err := e.fit(ctx, d.Object, d.Schema.Without(choices.Excluded()), d.LastModified); err != nil {
+		return err
+	}
+	return e.Models.NoteObjectVisible(ctx, d.Object, d.Schema.Label, d.Schema.LabelPlural)
+}
+
+// choose makes an object's table fit the admin's choice of fields, where its describe did not change.
+func (e *Engine) choose(ctx context.Context, object string) error {
+	table, modified, err := e.Mirror.Table(ctx, object)
+	if err != nil {
+		return err
+	}
+	choices, err := e.Models.FieldChoices(ctx, object)
+	if err != nil {
+		return err
+	}
+	schema := table.Schema().Without(choices.Excluded())
+	if sameFields(schema.LeftOut, table.Schema().LeftOut) {
+		return nil
+	}
+	return e.fit(ctx, object, schema, modified)
+}
+
+func sameFields(a, b []sobject.Field) bool {
+	names := func(fields []sobject.Field) []string {
+		var s []string
+		for _, f := range fields {
+			s = append(s, f.Name)
+		}
+		slices.Sort(s)
+		return s
+	}
+	return slices.Equal(names(a), names(b))
+}
+
+// fit makes an object's table fit a schema.
+func (e *Engine) fit(ctx context.Context, object string, schema sobject.Schema, modified time.Time) error {
+	o, err := e.Models.Object(ctx, object)
+	if err != nil {
+		return err
+	}
+	_, change, err := e.Mirror.Ensure(ctx, schema, mirror.Direction(o.Direction), modified)
 	if errors.Is(err, mirror.ErrRetype) {
 		return objectError("%w", err)
 	}
 	if err != nil {
-		return fmt.Errorf("make the table of %s fit its describe: %w", d.Object, err)
+		return fmt.Errorf("make the table of %s fit its describe: %w", object, err)
 	}
 	if change.Created || len(change.Added) > 0 || len(change.Gone) > 0 {
-		e.Log.Info("table made to fit the org", "object", d.Object, "created", change.Created, "added", change.Added, "gone", change.Gone)
+		e.Log.Info("table made to fit the org", "object", object, "created", change.Created, "added", change.Added, "gone", change.Gone)
 	}
-	if news := append(change.Added, change.Returned...); len(news) > 0 {
-		// The new columns are empty for every record that does not happen to change: all are read again to fill them.
-		if _, err := e.Models.RequestResync(ctx, d.Object, "Tandem, for the new fields "+strings.Join(news, ", ")); err != nil {
+	return nil
+}
+
+// tellNews passes on what describes changed. Each piece is told once, however often this is tried: its number is its name.
+func (e *Engine) tellNews(ctx context.Context) error {
+	news, err := e.Mirror.News(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range news {
+		if err := e.Models.AddNoticeOnce(ctx, fmt.Sprintf("news-%d", n.ID), n.Object, "notice."+string(n.Kind), n.Params); err != nil {
+			return err
+		}
+		if err := e.Mirror.Told(ctx, n.ID); err != nil {
 			return err
 		}
 	}
-	return e.Models.NoteObjectVisible(ctx, d.Object, d.Schema.Label, d.Schema.LabelPlural)
+	return nil
 }
 
 // describeOne describes an object anew, whatever is stored of it.
 func (e *Engine) describeOne(ctx context.Context, client *salesforce.Client, object string) error {
 	d, err := client.Describe(ctx, object)
+	if isOutOfSight(err) {
+		if err := e.hide(ctx, object, err); err != nil {
+			return err
+		}
+	}
 	if err != nil {
 		return err
 	}
-	return e.ensure(ctx, d)
+	if err := e.ensure(ctx, d); err != nil {
+		return err
+	}
+	return e.tellNews(ctx)
 }

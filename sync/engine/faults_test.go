@@ -61,7 +61,7 @@ func TestHiddenFieldKeepsItsData(t *testing.T) {
 	w.org.ShowField("Lead", "Title")
 	w.cycle()
 	w.until("the field was filled again", func() bool {
-		return scalar[bool](w, `SELECT EXISTS (SELECT FROM admin.runs WHERE object = 'Lead' AND kind = 'resync' AND state = 'succeeded')`)
+		return scalar[bool](w, `SELECT EXISTS (SELECT FROM admin.runs WHERE object = 'Lead' AND kind = 'fill' AND state = 'succeeded')`)
 	})
 	w.equalObject("Lead")
 }
@@ -81,7 +81,7 @@ func TestNewFieldIsFilled(t *testing.T) {
 	}
 	w.cycle()
 	w.until("the field was filled", func() bool {
-		return scalar[bool](w, `SELECT EXISTS (SELECT FROM admin.runs WHERE object = 'Contact' AND kind = 'resync' AND state = 'succeeded')`)
+		return scalar[bool](w, `SELECT EXISTS (SELECT FROM admin.runs WHERE object = 'Contact' AND kind = 'fill' AND state = 'succeeded')`)
 	})
 	if got := scalar[string](w, `SELECT shoe_size__c::text FROM salesforce.contact WHERE sfid = $1`, contact); got != "42.5" {
 		t.Errorf("the new field holds %q", got)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -36,7 +37,35 @@ func (p *piece) readAll(ctx context.Context, mark mirror.Watermark) (outcome, er
 	if err := p.askCovered(ctx, now); err != nil {
 		return outcome{}, err
 	}
-	return p.readQuery(ctx, mark, kind, "", now, nil)
+	r := reading{kind: kind, fields: p.table.Fields(), where: p.where(""), now: now}
+	r.scoped, r.all = p.filter != "", p.filter != ""
+	return p.readQuery(ctx, mark, r)
+}
+
+// reading is one query of an object's records, and what becomes of them.
+type reading struct {
+	kind   mirror.LoadKind
+	fields []string  // API names, Id first
+	where  string    // the condition, the object's filter included; empty: all records
+	now    time.Time // the org's time from before
+	more   extra
+
+	// Where the object has a filter: which records the reading may have lost to it; all: every one that is here.
+	scoped     bool
+	candidates []string
+	all        bool
+}
+
+// soql selects the reading's fields.
+func (r reading) soql(object string) string {
+	return "SELECT " + strings.Join(r.fields, ",") + " FROM " + object + r.condition()
+}
+
+func (r reading) condition() string {
+	if r.where == "" {
+		return ""
+	}
+	return " WHERE " + r.where
 }
 
 // askCovered asks how far reading is complete: the start of the oldest transaction still open in the org. It has to be asked
@@ -60,24 +89,20 @@ func (p *piece) askCovered(ctx context.Context, now time.Time) error {
 
 // readQuery reads what the condition selects. The first page of a REST query says how much that is: if it is little, the
 // pages are applied as they come and committed with the watermark in one transaction; if it is much, a Bulk job reads it.
-func (p *piece) readQuery(ctx context.Context, mark mirror.Watermark, kind mirror.LoadKind, where string, now time.Time, more extra) (outcome, error) {
-	soql := p.soql(where)
+func (p *piece) readQuery(ctx context.Context, mark mirror.Watermark, r reading) (outcome, error) {
+	soql := r.soql(p.run.Object)
 	if p.client.QueryURLLen(soql) > salesforce.MaxURL {
 		// Too many fields for one URL. Asking only how many records there are is short, and mostly the answer is none.
-		count := "SELECT COUNT() FROM " + p.run.Object
-		if where != "" {
-			count += " WHERE " + where
-		}
-		n, err := p.client.CountAll(ctx, count)
+		n, err := p.client.CountAll(ctx, "SELECT COUNT() FROM "+p.run.Object+r.condition())
 		if err != nil {
 			return outcome{}, err
 		}
 		if n > 0 {
-			return p.startLoad(ctx, kind, soql, now, int64(n))
+			return p.startLoad(ctx, r, int64(n))
 		}
-		return p.applyPages(ctx, mark, kind, "", now, more)
+		return p.applyPages(ctx, mark, r, "")
 	}
-	return p.applyPages(ctx, mark, kind, soql, now, more)
+	return p.applyPages(ctx, mark, r, soql)
 }
 
 // extra is a further part of a read that commits with it; it gives how many records it marked as deleted.
@@ -85,11 +110,23 @@ type extra func(context.Context, *mirror.ChangeBatch) (int64, error)
 
 // applyPages applies the pages of a REST query and commits them with the watermark, all or nothing (Invariant 1). An empty
 // query reads nothing. A first page that announces more than BulkAbove records turns the read into a bulk load.
-func (p *piece) applyPages(ctx context.Context, mark mirror.Watermark, kind mirror.LoadKind, soql string, now time.Time, more extra) (outcome, error) {
+func (p *piece) applyPages(ctx context.Context, mark mirror.Watermark, r reading, soql string) (outcome, error) {
 	var batch *mirror.ChangeBatch
 	begin := func() (err error) {
-		batch, err = p.Mirror.Changes(ctx, p.run.Object)
-		return err
+		if r.kind.Partial() {
+			batch, err = p.Mirror.Partial(ctx, p.run.Object, r.kind, r.fields)
+			return err
+		}
+		if batch, err = p.Mirror.Changes(ctx, p.run.Object); err != nil {
+			return err
+		}
+		if r.kind != mirror.LoadChanges {
+			batch.Whole(r.fields)
+		}
+		if r.scoped {
+			return batch.Scope(ctx, p.run.ID, r.candidates, r.all)
+		}
+		return nil
 	}
 	defer func() {
 		if batch != nil {
@@ -98,13 +135,13 @@ func (p *piece) applyPages(ctx context.Context, mark mirror.Watermark, kind mirr
 	}()
 	var sum mirror.Result
 	if soql != "" {
-		for page, err := range p.client.QueryRows(ctx, p.table.Fields(), soql, true) {
+		for page, err := range p.client.QueryRows(ctx, r.fields, soql, true) {
 			if err != nil {
 				return outcome{}, err
 			}
 			if batch == nil {
 				if page.TotalSize > p.BulkAbove && !p.restOnly {
-					o, err := p.startLoad(ctx, kind, soql, now, int64(page.TotalSize))
+					o, err := p.startLoad(ctx, r, int64(page.TotalSize))
 					if !salesforce.IsBulkUnsupported(err) {
 						return o, err
 					}
@@ -117,11 +154,11 @@ func (p *piece) applyPages(ctx context.Context, mark mirror.Watermark, kind mirr
 			if err := p.progress(ctx, models.RunProgress{Phase: models.PhaseReading, Expected: int64(max(page.TotalSize, 0)), Read: sum.Read}); err != nil {
 				return outcome{}, err
 			}
-			r, err := batch.Apply(ctx, page.Rows)
+			done, err := batch.Apply(ctx, page.Rows)
 			if err != nil {
 				return outcome{}, err
 			}
-			sum = sum.Plus(r)
+			sum = sum.Plus(done)
 		}
 	}
 	if batch == nil {
@@ -129,8 +166,8 @@ func (p *piece) applyPages(ctx context.Context, mark mirror.Watermark, kind mirr
 			return outcome{}, err
 		}
 	}
-	if more != nil {
-		n, err := more(ctx, batch)
+	if r.more != nil {
+		n, err := r.more(ctx, batch)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -139,13 +176,13 @@ func (p *piece) applyPages(ctx context.Context, mark mirror.Watermark, kind mirr
 	if err := batch.Covered(ctx, p.covered); err != nil {
 		return outcome{}, err
 	}
-	if err := batch.Commit(ctx, mark.At, now); err != nil {
+	if err := batch.Commit(ctx, mark.At, r.now); err != nil {
 		return outcome{}, err
 	}
 	return p.finish(ctx, sum)
 }
 
-func (p *piece) startLoad(ctx context.Context, kind mirror.LoadKind, soql string, now time.Time, expected int64) (outcome, error) {
+func (p *piece) startLoad(ctx context.Context, r reading, expected int64) (outcome, error) {
 	// Each load that was given up has cost the org a job. An org that loses every one of them is not asked for ever.
 	lost, err := p.Mirror.AbandonedLoads(ctx, p.run.ID)
 	if err != nil {
@@ -154,6 +191,7 @@ func (p *piece) startLoad(ctx context.Context, kind mirror.LoadKind, soql string
 	if lost >= lostJobsMax {
 		return outcome{}, objectError("Salesforce lost the bulk job of this run %d times, or its result; the next cycle tries again", lost)
 	}
+	soql := r.soql(p.run.Object)
 	// The job is made before the load is noted, for an object that Bulk does not read must leave no load behind; a job whose
 	// note is lost with this process costs the org nothing but one job of its daily thousands.
 	job, err := p.client.CreateQueryJob(ctx, soql, true)
@@ -161,12 +199,13 @@ func (p *piece) startLoad(ctx context.Context, kind mirror.LoadKind, soql string
 		return outcome{}, err
 	}
 	load, err := p.Mirror.StartLoad(ctx, mirror.Load{
-		Object: p.run.Object, RunID: p.run.ID, Kind: kind, JobID: job.ID, SOQL: soql, Fields: p.table.Fields(), Watermark: now, Covered: p.covered, Expected: expected,
+		Object: p.run.Object, RunID: p.run.ID, Kind: r.kind, JobID: job.ID, SOQL: soql, Fields: r.fields, Watermark: r.now, Covered: p.covered, Expected: expected,
+		Scoped: r.scoped, Candidates: r.candidates, CandidatesAll: r.all,
 	})
 	if err != nil {
 		return outcome{}, err
 	}
-	p.Log.Info("bulk read started", "object", p.run.Object, "run", p.run.ID, "kind", kind, "records", expected, "job", job.ID)
+	p.Log.Info("bulk read started", "object", p.run.Object, "run", p.run.ID, "kind", r.kind, "records", expected, "job", job.ID)
 	if err := p.progress(ctx, models.RunProgress{Phase: models.PhasePreparing, Expected: load.Expected}); err != nil {
 		return outcome{}, err
 	}
@@ -196,8 +235,14 @@ func (p *piece) continueLoad(ctx context.Context, load mirror.Load) (outcome, er
 			if err := p.Mirror.AbandonLoad(ctx, load.ID, reason); err != nil {
 				return outcome{}, err
 			}
-			if salesforce.IsBulkUnsupported(job.Err()) {
-				return p.readByREST(ctx, load, reason)
+			cause := job.Err()
+			if isFieldGone(cause) {
+				p.asked = load.Fields
+				return outcome{}, cause
+			}
+			if salesforce.IsBulkUnsupported(cause) {
+				p.Log.Info("Bulk does not read this object; REST does", "object", p.run.Object, "reason", reason)
+				return outcome{}, errNotByBulk
 			}
 			return outcome{}, objectError("%s", reason)
 		case job.State != salesforce.JobComplete:
@@ -229,16 +274,9 @@ func (p *piece) continueLoad(ctx context.Context, load mirror.Load) (outcome, er
 	return p.finishLoad(ctx, load)
 }
 
-// readByREST makes a load's read page by page, where Bulk turns out not to take the object only when the job has begun.
-func (p *piece) readByREST(ctx context.Context, load mirror.Load, reason string) (outcome, error) {
-	p.Log.Info("Bulk does not read this object; REST does", "object", p.run.Object, "reason", reason)
-	mark, err := p.Mirror.Watermark(ctx, p.run.Object)
-	if err != nil {
-		return outcome{}, err
-	}
-	p.restOnly = true
-	return p.applyPages(ctx, mark, load.Kind, load.SOQL, load.Watermark, nil)
-}
+// errNotByBulk is what a piece meets when Bulk turns out not to take the object only when the job has begun. The load is given
+// up, and the piece is done again page by page.
+var errNotByBulk = errors.New("Bulk does not read this object")
 
 // finishLoad ends a load all of whose pages are in. The piece of the last page does it, or, if that one died, the run's own.
 func (p *piece) finishLoad(ctx context.Context, load mirror.Load) (outcome, error) {
@@ -262,8 +300,8 @@ func (p *piece) finishLoad(ctx context.Context, load mirror.Load) (outcome, erro
 	if err := p.client.DeleteQueryJob(ctx, load.JobID); err != nil {
 		p.Log.Debug("the finished bulk job stays in the org until Salesforce removes it", "job", load.JobID, "error", err)
 	}
-	if p.run.Kind == models.RunResync && load.Kind != mirror.LoadResync {
-		// This load was left by an earlier run; the resync that was asked for comes now.
+	if beside(p.run) && load.Kind != besideLoads[p.run.Kind] {
+		// This load was left by an earlier run; what was asked for comes now.
 		return outcome{}, nil
 	}
 	return p.finish(ctx, load.Result())

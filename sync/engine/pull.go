@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -45,6 +46,8 @@ type piece struct {
 	covered mirror.Covered
 	// restOnly keeps this piece from Bulk, which has refused the object.
 	restOnly bool
+	filter   string   // the object's record filter; empty: all records are read
+	asked    []string // the fields of the load that the org refused; nil: the table's
 }
 
 // outcome says how a run goes on after a piece: over, or after a while.
@@ -148,7 +151,14 @@ func (e *Engine) dropCanceled(ctx context.Context, run models.Run) error {
 }
 
 // kinds are the runs that do something else than read all or what changed: each does one bounded piece and says how it goes on.
-var kinds = map[models.RunKind]func(*piece, context.Context) (outcome, error){}
+var kinds = map[models.RunKind]func(*piece, context.Context) (outcome, error){
+	models.RunFill: (*piece).fill,
+}
+
+// besideLoads are the loads that runs beside the cycle make.
+var besideLoads = map[models.RunKind]mirror.LoadKind{
+	models.RunResync: mirror.LoadResync, models.RunFill: mirror.LoadFill, models.RunFormulas: mirror.LoadFormulas,
+}
 
 // beside tells whether a run's loads go on beside those of the cycle.
 func beside(r models.Run) bool { return r.Kind != models.RunFirstSync && r.Kind != models.RunChanges }
@@ -171,40 +181,118 @@ func (p *piece) work(ctx context.Context) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
+	object, err := p.Models.Object(ctx, p.run.Object)
+	if err != nil {
+		return outcome{}, err
+	}
+	p.filter = object.RowFilter
+	o, err := p.step(ctx)
+	if errors.Is(err, errNotByBulk) {
+		p.restOnly = true
+		o, err = p.step(ctx)
+	}
+	switch {
+	case isFieldGone(err):
+		return p.stepAgain(ctx, err)
+	case err != nil:
+		return o, p.blameFilter(ctx, err)
+	}
+	return o, nil
+}
+
+// step does the next piece of the run: goes on with its load, or begins to read.
+func (p *piece) step(ctx context.Context) (outcome, error) {
 	if do, ok := kinds[p.run.Kind]; ok {
 		return do(p, ctx)
 	}
-	load, open, err := p.Mirror.OpenLoad(ctx, p.run.Object, beside(p.run))
-	if err != nil {
-		return outcome{}, err
-	}
-	if open {
-		return p.continueLoad(ctx, load)
-	}
-	done, ok, err := p.Mirror.DoneLoad(ctx, p.run.ID)
-	if err != nil {
-		return outcome{}, err
-	}
-	if ok && (p.run.Kind != models.RunResync || done.Kind == mirror.LoadResync) {
-		// The piece of the load's last page ended it, and is about to end the run, or died before it could.
-		return p.finish(ctx, done.Result())
+	if o, resumed, err := p.resume(ctx); resumed || err != nil {
+		return o, err
 	}
 	mark, err := p.Mirror.Watermark(ctx, p.run.Object)
 	if err != nil {
 		return outcome{}, err
 	}
-	o, err := p.read(ctx, mark)
-	if isCode(err, "INVALID_FIELD") {
-		// A field went since the last describe. What the org says now is the truth; the read is made again with it.
-		if err := p.describeOne(ctx, p.client, p.run.Object); err != nil {
-			return outcome{}, err
-		}
-		if p.table, _, err = p.Mirror.Table(ctx, p.run.Object); err != nil {
-			return outcome{}, err
-		}
-		return p.read(ctx, mark)
+	return p.read(ctx, mark)
+}
+
+// resume goes on with the load that the run's object has under way, or ends the run if its load is done: the piece of the load's
+// last page ended it, and is about to end the run, or died before it could.
+func (p *piece) resume(ctx context.Context) (o outcome, resumed bool, err error) {
+	load, open, err := p.Mirror.OpenLoad(ctx, p.run.Object, beside(p.run))
+	if err != nil {
+		return outcome{}, false, err
 	}
-	return o, err
+	if open {
+		o, err = p.continueLoad(ctx, load)
+		return o, true, err
+	}
+	done, ok, err := p.Mirror.DoneLoad(ctx, p.run.ID)
+	if err != nil || !ok || beside(p.run) && done.Kind != besideLoads[p.run.Kind] {
+		return outcome{}, false, err
+	}
+	o, err = p.finish(ctx, done.Result())
+	return o, true, err
+}
+
+// stepAgain describes the object anew after the org refused a query because of a field: one that went since the last describe.
+// What the org says now is the truth, and the piece is done again with it. Should it refuse again, the filter is asked after.
+func (p *piece) stepAgain(ctx context.Context, cause error) (outcome, error) {
+	p.Log.Info("a field went since the last describe", "object", p.run.Object, "error", cause)
+	asked := p.asked
+	if asked == nil {
+		asked = p.table.Fields()
+	}
+	if err := p.describeOne(ctx, p.client, p.run.Object); err != nil {
+		return outcome{}, err
+	}
+	var err error
+	if p.table, _, err = p.Mirror.Table(ctx, p.run.Object); err != nil {
+		return outcome{}, err
+	}
+	there := p.table.Fields()
+	if !slices.ContainsFunc(asked, func(f string) bool { return !slices.Contains(there, f) }) {
+		// The org still shows every field that was asked for: if it is not the filter, another try would end as this one.
+		return outcome{}, p.blameFilter(ctx, cause)
+	}
+	o, err := p.step(ctx)
+	if err != nil {
+		return o, p.blameFilter(ctx, err)
+	}
+	return o, nil
+}
+
+// blameFilter finds out whether it is the object's filter that the org refuses, and says so; else it gives the error back.
+func (p *piece) blameFilter(ctx context.Context, cause error) error {
+	if p.filter == "" || !isAPI(cause) || salesforce.IsTransient(cause) || salesforce.IsHalting(cause) {
+		return cause
+	}
+	_, err := p.client.Count(ctx, "SELECT COUNT() FROM "+p.run.Object+" WHERE ("+p.filter+")")
+	var api *salesforce.APIError
+	if !errors.As(err, &api) || salesforce.IsTransient(err) || salesforce.IsHalting(err) {
+		return cause
+	}
+	return stopError{"FILTER_REFUSED", fmt.Sprintf("Salesforce refuses the record filter of %s, %q: %s", p.run.Object, p.filter, strings.TrimSpace(api.Message))}
+}
+
+// isFieldGone tells whether the org refused a query because of a field, in whichever of its spellings.
+func isFieldGone(err error) bool {
+	var api *salesforce.APIError
+	if !errors.As(err, &api) {
+		return false
+	}
+	code := strings.ToUpper(strings.ReplaceAll(api.Code, "_", ""))
+	return code == "INVALIDFIELD" || strings.Contains(api.Message, "No such column") || strings.Contains(api.Message, "INVALID_FIELD")
+}
+
+// where joins a condition with the object's filter.
+func (p *piece) where(condition string) string {
+	switch {
+	case p.filter == "":
+		return condition
+	case condition == "":
+		return "(" + p.filter + ")"
+	}
+	return condition + " AND (" + p.filter + ")"
 }
 
 // read starts what the run is for: all records where none were read yet or a resync asks for it, else what changed.
@@ -245,15 +333,6 @@ func (p *piece) serverTime(ctx context.Context) (time.Time, error) {
 		return time.Time{}, errors.New("the org's replies carry no Date header, without which changes cannot be followed safely")
 	}
 	return t.UTC(), nil
-}
-
-// soql selects all the table's fields, with a condition if one is given.
-func (p *piece) soql(where string) string {
-	q := "SELECT " + strings.Join(p.table.Fields(), ",") + " FROM " + p.run.Object
-	if where != "" {
-		q += " WHERE " + where
-	}
-	return q
 }
 
 // afterPiece decides, after a piece failed, how its runs go on, by the class of the error: try again, stop and tell, or
@@ -300,6 +379,12 @@ var errObject = errors.New("")
 func objectError(format string, args ...any) error {
 	return fmt.Errorf("%w"+format, append([]any{errObject}, args...)...)
 }
+
+// stopError is an errObject with a code of ours, by which the pages tell what to do.
+type stopError struct{ code, message string }
+
+func (e stopError) Error() string        { return e.message }
+func (e stopError) Is(target error) bool { return target == errObject }
 
 // wait notes on the runs why they wait and until when, and snoozes the piece.
 func (e *Engine) wait(ctx context.Context, cause error, d time.Duration, runs []models.Run) error {

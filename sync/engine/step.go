@@ -214,5 +214,9 @@ func errorWords(err error) (code, message string) {
 	if errors.As(err, &api) && api.Message != "" {
 		return api.Code, api.Message
 	}
+	var stop stopError
+	if errors.As(err, &stop) {
+		return stop.code, stop.message
+	}
 	return "", err.Error()
 }

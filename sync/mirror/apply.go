@@ -19,6 +19,9 @@ type writer struct {
 	table *Table
 	stage string // the session's staging table, quoted; "" for a writer that only copies directly
 	used  bool   // the staging table holds rows of this transaction
+
+	partial bool  // its pages bring some fields only, of records that are here
+	scope   int64 // whose candidates of mirror.load_scope its pages take away; 0: none
 }
 
 // begin opens a transaction as the engine. It holds the table's lock, so that the columns stay what they are until the end; should
@@ -190,11 +193,22 @@ func (w *writer) copyStaged(ctx context.Context, rows sobject.Rows, from source)
 		if err := w.lock(ctx, ""); err != nil {
 			return Result{}, err
 		}
-		if err := w.upsert(ctx, e, &r, n); err != nil {
+		write := w.upsert
+		if w.partial {
+			write = w.update
+		}
+		if err := write(ctx, e, &r, n); err != nil {
 			return Result{}, err
 		}
 	}
-	return r, e.settle(ctx, w, w.stage+" s", e.notOlder(), from)
+	clean := e.notOlder()
+	if w.partial {
+		// What is known of a record now is these fields only: it mends no other field that was set aside.
+		clean += " AND r.field = ANY(ARRAY[" + e.fieldList() + "]::text[])"
+	} else if err := w.seen(ctx, e, n); err != nil {
+		return Result{}, err
+	}
+	return r, e.settle(ctx, w, w.stage+" s", clean, from)
 }
 
 // settle resolves the refusals of records that came clean, then keeps the new ones: a record that is in the page in both ways

@@ -16,8 +16,10 @@ import (
 //
 // It holds a connection until Commit or Rollback, one of which must be called. It is for one goroutine.
 type ChangeBatch struct {
-	db *DB
-	w  *writer
+	db   *DB
+	w    *writer
+	fill []string // the fields that are filled with this increment
+	all  bool     // the increment is all records by a filter, or by none any more
 }
 
 // DeletedID is a record that the org says is deleted, and when.
@@ -40,6 +42,34 @@ func (db *DB) Changes(ctx context.Context, object string) (*ChangeBatch, error) 
 	}
 	return &ChangeBatch{db: db, w: w}, nil
 }
+
+// Partial begins an increment that brings some fields only, as a partial load does: Commit vouches for nothing and moves no
+// watermark. If it brings the fields of all records because they are new here, they are filled with it.
+func (db *DB) Partial(ctx context.Context, object string, kind LoadKind, fields []string) (*ChangeBatch, error) {
+	b, err := db.Changes(ctx, object)
+	if err != nil {
+		return nil, err
+	}
+	b.w.partial = true
+	if kind == LoadFill {
+		b.fill = fields
+	}
+	return b, nil
+}
+
+// Scope says that the increment is read by the object's filter: those of the candidates (all that are here, if all) that its
+// pages do not bring no longer meet it. It comes before the first page. key tells this read from others: the run.
+func (b *ChangeBatch) Scope(ctx context.Context, key int64, candidates []string, all bool) error {
+	if b.w.tx == nil {
+		return errBatchOver
+	}
+	b.w.scope = -key
+	return keepCandidates(ctx, b.w.tx, b.w.table, b.w.scope, candidates, all)
+}
+
+// Whole says that the increment is all records: fields that were to be filled are filled with it, and without a filter
+// nothing is out of its scope any more.
+func (b *ChangeBatch) Whole(fields []string) { b.fill, b.all = fields, true }
 
 // Apply streams a page of changed records into the object's table; what is there already is not written again.
 func (b *ChangeBatch) Apply(ctx context.Context, rows sobject.Rows) (Result, error) {
@@ -130,6 +160,18 @@ func (b *ChangeBatch) Commit(ctx context.Context, from, to time.Time) error {
 	}
 	defer b.w.rollback()
 	object, t := b.w.table.Object(), b.w.table
+	if err := markFilled(ctx, b.w.tx, object, b.fill, time.Time{}); err != nil {
+		return err
+	}
+	if b.w.partial {
+		if err := b.w.tx.Commit(ctx); err != nil {
+			return fmt.Errorf("commit fields of %s: %w", object, err)
+		}
+		return nil
+	}
+	if err := settleScope(ctx, b.w.tx, t, b.w.scope, b.w.scope != 0, b.all); err != nil {
+		return err
+	}
 	from = from.Truncate(time.Microsecond) // as the database keeps it
 	var known *time.Time
 	if !from.IsZero() {

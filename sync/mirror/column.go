@@ -12,11 +12,12 @@ import (
 
 // column is one column of an object's table that a field has, or had.
 type column struct {
-	field  string // API name
-	name   string
-	pgType string // as PostgreSQL's format_type says
-	kind   kind
-	gone   bool // the user no longer sees it
+	field   string // API name
+	name    string
+	pgType  string // as PostgreSQL's format_type says
+	kind    kind
+	gone    bool // the user no longer sees it
+	leftOut bool // the admin left it out
 }
 
 // columnType gives the PostgreSQL type for a describe type. Numbers have no precision, so that nothing is rounded.

@@ -24,6 +24,10 @@ const (
 	LoadFormulas LoadKind = "formulas" // the formula fields of all records again
 )
 
+// Partial tells whether a load of this kind brings some fields only: it changes records that are here and adds none, and neither
+// vouches for anything nor moves the watermark.
+func (k LoadKind) Partial() bool { return k == LoadFill || k == LoadFormulas }
+
 // LoadState says where a bulk read is in its life.
 type LoadState string
 
@@ -49,6 +53,11 @@ type Load struct {
 	State     LoadState
 	StartedAt time.Time
 	Direct    bool
+	Scoped    bool // reads by the object's filter: what it was given as candidates and does not bring no longer meets it
+
+	// Candidates are the records that a load by a filter may have lost, known when it starts; CandidatesAll means all that are here.
+	Candidates    []string
+	CandidatesAll bool
 
 	Read, New, Changed, Deleted, Unchanged, Refused int64 // of the pages that committed
 }
@@ -66,13 +75,13 @@ type Page struct {
 	Staged  bool // apply it through staging even if the load goes direct
 }
 
-const loadSelect = `SELECT l.id, l.object, l.run_id, l.kind, l.job_id, l.soql, l.fields, l.watermark, l.expected, l.state, l.started_at, l.direct,
+const loadSelect = `SELECT l.id, l.object, l.run_id, l.kind, l.job_id, l.soql, l.fields, l.watermark, l.expected, l.state, l.started_at, l.direct, l.scoped,
 	coalesce(sum(p.read), 0)::bigint, coalesce(sum(p.new), 0)::bigint, coalesce(sum(p.changed), 0)::bigint, coalesce(sum(p.deleted), 0)::bigint,
 	coalesce(sum(p.unchanged), 0)::bigint, coalesce(sum(p.refused), 0)::bigint, coalesce(bool_or(p.last), false), coalesce(bool_and(p.done_at IS NOT NULL), false)
 	FROM mirror.loads l LEFT JOIN mirror.load_pages p ON p.load_id = l.id `
 
 func scanLoad(row pgx.Row) (l Load, lastKnown, allDone bool, err error) {
-	err = row.Scan(&l.ID, &l.Object, &l.RunID, &l.Kind, &l.JobID, &l.SOQL, &l.Fields, &l.Watermark, &l.Expected, &l.State, &l.StartedAt, &l.Direct,
+	err = row.Scan(&l.ID, &l.Object, &l.RunID, &l.Kind, &l.JobID, &l.SOQL, &l.Fields, &l.Watermark, &l.Expected, &l.State, &l.StartedAt, &l.Direct, &l.Scoped,
 		&l.Read, &l.New, &l.Changed, &l.Deleted, &l.Unchanged, &l.Refused, &lastKnown, &allDone)
 	l.Watermark = l.Watermark.UTC()
 	return l, lastKnown, allDone, err
@@ -129,10 +138,14 @@ func (db *DB) StartLoad(ctx context.Context, l Load) (Load, error) {
 		return Load{}, err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	_, err = tx.Exec(ctx, fmt.Sprintf(`INSERT INTO mirror.loads (object, run_id, kind, job_id, soql, fields, watermark, expected, covered_through, covered_asked_at, direct)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $3 = 'first' AND NOT EXISTS (SELECT FROM %s)) ON CONFLICT (object, beside) WHERE state = 'open' DO NOTHING`, t.name()),
-		l.Object, l.RunID, string(l.Kind), l.JobID, l.SOQL, l.Fields, l.Watermark, l.Expected, nullTime(l.Covered.Through), nullTime(l.Covered.AskedAt))
-	if err != nil {
+	var id int64
+	err = tx.QueryRow(ctx, fmt.Sprintf(`INSERT INTO mirror.loads (object, run_id, kind, job_id, soql, fields, watermark, expected, covered_through, covered_asked_at, scoped, direct)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $3 = 'first' AND NOT EXISTS (SELECT FROM %s)) ON CONFLICT (object, beside) WHERE state = 'open' DO NOTHING RETURNING id`, t.name()),
+		l.Object, l.RunID, string(l.Kind), l.JobID, l.SOQL, l.Fields, l.Watermark, l.Expected, nullTime(l.Covered.Through), nullTime(l.Covered.AskedAt), l.Scoped).Scan(&id)
+	if err == nil && l.Scoped {
+		err = keepCandidates(ctx, tx, t, id, l.Candidates, l.CandidatesAll)
+	}
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return Load{}, fmt.Errorf("start a load of %s: %w", l.Object, err)
 	}
 	if err := tx.Commit(ctx); err != nil {
@@ -221,6 +234,10 @@ func (db *DB) ApplyPage(ctx context.Context, l Load, page Page, rows sobject.Row
 	}
 	from := source{load: l.ID, page: page.Seq, locator: page.Locator}
 	var r Result
+	w.partial = l.Kind.Partial()
+	if l.Scoped {
+		w.scope = l.ID
+	}
 	if direct {
 		r, err = w.copyDirect(ctx, rows, from)
 	} else {
@@ -267,18 +284,30 @@ func (db *DB) FinishLoad(ctx context.Context, id int64) (Load, error) {
 		return Load{}, err
 	}
 	err = pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `WITH ended AS (
-				UPDATE mirror.loads SET state = 'done', ended_at = now() WHERE id = $1 AND state = 'open' RETURNING object, watermark, covered_through, covered_asked_at
-			)
-			INSERT INTO mirror.watermarks AS w (object, watermark, covered_through, covered_asked_at) SELECT object, watermark, covered_through, covered_asked_at FROM ended
-			ON CONFLICT (object) DO UPDATE SET watermark = greatest(w.watermark, excluded.watermark),
-				covered_through = CASE WHEN excluded.covered_asked_at > coalesce(w.covered_asked_at, '-infinity') THEN excluded.covered_through ELSE w.covered_through END,
-				covered_asked_at = greatest(w.covered_asked_at, excluded.covered_asked_at)`, id)
+		tag, err := tx.Exec(ctx, `UPDATE mirror.loads SET state = 'done', ended_at = now() WHERE id = $1 AND state = 'open'`, id)
 		if err != nil {
 			return err
 		}
 		if tag.RowsAffected() == 0 {
 			return ErrNoLoad
+		}
+		if l.Kind != LoadChanges && l.Kind != LoadFormulas {
+			if err := markFilled(ctx, tx, l.Object, l.Fields, l.StartedAt); err != nil {
+				return err
+			}
+		}
+		if l.Kind.Partial() {
+			return nil
+		}
+		_, err = tx.Exec(ctx, `INSERT INTO mirror.watermarks AS w (object, watermark, covered_through, covered_asked_at) SELECT object, watermark, covered_through, covered_asked_at FROM mirror.loads WHERE id = $1
+			ON CONFLICT (object) DO UPDATE SET watermark = greatest(w.watermark, excluded.watermark),
+				covered_through = CASE WHEN excluded.covered_asked_at > coalesce(w.covered_asked_at, '-infinity') THEN excluded.covered_through ELSE w.covered_through END,
+				covered_asked_at = greatest(w.covered_asked_at, excluded.covered_asked_at)`, l.ID)
+		if err != nil {
+			return err
+		}
+		if err := settleScope(ctx, tx, t, l.ID, l.Scoped, l.Kind != LoadChanges); err != nil {
+			return err
 		}
 		if l.Kind == LoadChanges {
 			return nil
@@ -319,7 +348,8 @@ func (db *DB) PruneLoads(ctx context.Context) error {
 
 // AbandonLoad gives a load up. What its pages brought stays; the watermark does not move.
 func (db *DB) AbandonLoad(ctx context.Context, id int64, reason string) error {
-	_, err := db.pool.Exec(ctx, `UPDATE mirror.loads SET state = 'abandoned', ended_at = now(), reason = $2 WHERE id = $1 AND state = 'open'`, id, reason)
+	_, err := db.pool.Exec(ctx, `WITH given_up AS (UPDATE mirror.loads SET state = 'abandoned', ended_at = now(), reason = $2 WHERE id = $1 AND state = 'open' RETURNING id)
+		DELETE FROM mirror.load_scope WHERE load_id IN (SELECT id FROM given_up)`, id, reason)
 	if err != nil {
 		return fmt.Errorf("abandon load %d: %w", id, err)
 	}

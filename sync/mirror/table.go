@@ -19,7 +19,7 @@ type SchemaChange struct {
 	Created  bool
 	Added    []string // fields that are columns now
 	Gone     []string // fields that the user no longer sees; their columns and data stay
-	Returned []string // fields that were gone and are seen again
+	Returned []string // fields that were gone or left out and are read again
 	Retyped  []Retype
 }
 
@@ -54,6 +54,7 @@ func (db *DB) Ensure(ctx context.Context, schema sobject.Schema, direction Direc
 	for _, step := range []func() error{
 		func() error { return e.columns(ctx) },
 		func() error { return e.guard(ctx, direction) },
+		func() error { return e.tell(ctx) },
 		func() error { return e.store(ctx, direction, lastModified) },
 		func() error { return ensurePerson(ctx, tx) },
 	} {
@@ -79,6 +80,7 @@ type ensuring struct {
 	table  string
 	change SchemaChange
 	types  map[string]string // the table's columns and their types, after the work
+	before []column          // what was known of the table before
 }
 
 // columns creates the table, or adds and converts what differs. The table is locked before the rows that tell of it, in the
@@ -108,13 +110,16 @@ func (e *ensuring) columns(ctx context.Context) error {
 		e.types, err = tableTypes(ctx, e.tx, e.table)
 		return err
 	}
-	known, err := loadColumns(ctx, e.tx, e.schema.Name)
-	if err != nil {
+	if e.before, err = loadColumns(ctx, e.tx, e.schema.Name); err != nil {
 		return err
 	}
 	gone := map[string]bool{}
-	for _, c := range known {
-		gone[c.field] = c.gone
+	for _, c := range e.before {
+		gone[c.field] = c.gone || c.leftOut
+	}
+	leftOut := map[string]bool{}
+	for _, f := range e.schema.LeftOut {
+		leftOut[f.Name] = true
 	}
 	var adds []string
 	seen := map[string]bool{}
@@ -138,8 +143,8 @@ func (e *ensuring) columns(ctx context.Context) error {
 			}
 		}
 	}
-	for _, c := range known {
-		if !c.gone && !seen[c.field] {
+	for _, c := range e.before {
+		if !c.gone && !seen[c.field] && !leftOut[c.field] {
 			e.change.Gone = append(e.change.Gone, c.field)
 		}
 	}
@@ -165,20 +170,48 @@ func (e *ensuring) store(ctx context.Context, direction Direction, lastModified 
 	if err != nil {
 		return err
 	}
-	var fields, columns, columnTypes, fieldTypes []string
-	for _, f := range e.schema.Synced() {
-		fields, columns = append(fields, f.Name), append(columns, columnName(f))
-		columnTypes, fieldTypes = append(columnTypes, e.types[columnName(f)]), append(fieldTypes, f.Type)
-	}
-	_, err = e.tx.Exec(ctx, `INSERT INTO mirror.fields AS f (object, field, column_name, column_type, field_type, added_at)
-		SELECT $1, *, now() FROM unnest($2::text[], $3::text[], $4::text[], $5::text[])
-		ON CONFLICT (object, field) DO UPDATE SET column_type = excluded.column_type, field_type = excluded.field_type, gone_at = NULL
-		WHERE (f.column_type, f.field_type, f.gone_at) IS DISTINCT FROM (excluded.column_type, excluded.field_type, NULL)`,
-		e.schema.Name, fields, columns, columnTypes, fieldTypes)
-	if err != nil {
+	// A field that is new or back holds nothing, or what it held when it went: it is to be filled for all records, and that
+	// stands here from the same transaction on, so that no crash can lose it. So is one whose type changed, for Salesforce
+	// converts by rules of its own. What comes with a new table is read by the first sync.
+	if err := e.storeFields(ctx, e.schema.Synced(), false); err != nil {
 		return err
 	}
-	_, err = e.tx.Exec(ctx, `UPDATE mirror.fields SET gone_at = now() WHERE object = $1 AND gone_at IS NULL AND field <> ALL($2)`, e.schema.Name, fields)
+	var leftOut []sobject.Field
+	for _, f := range e.schema.LeftOut {
+		if _, exists := e.types[columnName(f)]; exists && f.Synced() {
+			leftOut = append(leftOut, f)
+		}
+	}
+	if err := e.storeFields(ctx, leftOut, true); err != nil {
+		return err
+	}
+	var seen []string
+	for _, f := range append(e.schema.Synced(), leftOut...) {
+		seen = append(seen, f.Name)
+	}
+	_, err = e.tx.Exec(ctx, `UPDATE mirror.fields SET gone_at = now(), left_out_at = NULL WHERE object = $1 AND gone_at IS NULL AND field <> ALL($2)`, e.schema.Name, seen)
+	return err
+}
+
+func (e *ensuring) storeFields(ctx context.Context, fields []sobject.Field, leftOut bool) error {
+	var names, columns, columnTypes, fieldTypes, about []string
+	for _, f := range fields {
+		text, err := json.Marshal(f)
+		if err != nil {
+			return err
+		}
+		names, columns, about = append(names, f.Name), append(columns, columnName(f)), append(about, string(text))
+		columnTypes, fieldTypes = append(columnTypes, e.types[columnName(f)]), append(fieldTypes, f.Type)
+	}
+	_, err := e.tx.Exec(ctx, `INSERT INTO mirror.fields AS f (object, field, column_name, column_type, field_type, about, added_at, left_out_at, wanted_at, filled_at)
+		SELECT $1, u.field, u.column_name, u.column_type, u.field_type, u.about::jsonb, now(), CASE WHEN $7 THEN now() END, clock_timestamp(), CASE WHEN $8 THEN now() END
+		FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) AS u (field, column_name, column_type, field_type, about)
+		ON CONFLICT (object, field) DO UPDATE SET column_type = excluded.column_type, field_type = excluded.field_type, about = excluded.about,
+			gone_at = NULL, left_out_at = CASE WHEN $7 THEN coalesce(f.left_out_at, now()) END,
+			wanted_at = CASE WHEN f.gone_at IS NULL AND (f.left_out_at IS NULL OR $7) AND f.column_type = excluded.column_type THEN f.wanted_at ELSE clock_timestamp() END,
+			filled_at = CASE WHEN f.gone_at IS NULL AND (f.left_out_at IS NULL OR $7) AND f.column_type = excluded.column_type THEN f.filled_at END
+		WHERE (f.column_type, f.field_type, f.about, f.gone_at, f.left_out_at IS NOT NULL) IS DISTINCT FROM (excluded.column_type, excluded.field_type, excluded.about, NULL, $7)`,
+		e.schema.Name, names, columns, columnTypes, fieldTypes, about, leftOut, e.change.Created)
 	return err
 }
 
@@ -234,12 +267,12 @@ func loadTable(ctx context.Context, q querier, object string) (*Table, time.Time
 }
 
 func loadColumns(ctx context.Context, q querier, object string) ([]column, error) {
-	rows, err := q.Query(ctx, `SELECT field, column_name, column_type, gone_at IS NOT NULL FROM mirror.fields WHERE object = $1 ORDER BY column_name <> 'sfid', column_name`, object)
+	rows, err := q.Query(ctx, `SELECT field, column_name, column_type, gone_at IS NOT NULL, left_out_at IS NOT NULL FROM mirror.fields WHERE object = $1 ORDER BY column_name <> 'sfid', column_name`, object)
 	if err != nil {
 		return nil, fmt.Errorf("read the columns of %s: %w", object, err)
 	}
 	columns, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c column, err error) {
-		if err := row.Scan(&c.field, &c.name, &c.pgType, &c.gone); err != nil {
+		if err := row.Scan(&c.field, &c.name, &c.pgType, &c.gone, &c.leftOut); err != nil {
 			return c, err
 		}
 		var ok bool

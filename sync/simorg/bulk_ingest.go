@@ -2,7 +2,6 @@ package simorg
 
 import (
 	"bytes"
-	"encoding/json"
 	"io"
 	"net/http"
 	"slices"
@@ -60,8 +59,6 @@ func (c *call) createIngest() error {
 		return fail(http.StatusBadRequest, "INVALIDENTITY", "Entity '"+x.name+"' does not support "+q.Operation)
 	}
 	j.ingest, j.object, j.state = true, x.name, jobOpen
-	var rule string
-	j.assign = json.Unmarshal(q.Rule, &rule) == nil && rule != ""
 	j.upload = &upload{}
 	if q.Operation == "upsert" {
 		f := a.field(x, q.ExternalID)
@@ -197,9 +194,6 @@ func (o *Org) ingestChunk(j *job, x *object, chunk [][]string) error {
 	defer o.mu.Unlock()
 	return o.do(j.user, func(tx *Tx) error {
 		tx.access = o.accessOf(j.user)
-		if j.assign {
-			tx.assign = o.assigner()
-		}
 		for _, cells := range chunk {
 			n := ingested{cells: cells}
 			if len(cells) != len(u.header) {

@@ -426,35 +426,24 @@ func (c *call) composite() error {
 	if heavy > heavyMax {
 		return fail(http.StatusBadRequest, "INVALID_INPUT", fmt.Sprintf("at most %d requests of a composite may be queries or collections", heavyMax))
 	}
-	replies, _, err := c.compose(q.Requests, q.AllOrNone)
-	if err != nil {
-		return err
+	type reply struct {
+		Body       json.RawMessage   `json:"body"`
+		Headers    map[string]string `json:"httpHeaders"`
+		Status     int               `json:"httpStatusCode"`
+		References string            `json:"referenceId"`
 	}
-	return c.sendJSON(http.StatusOK, map[string]any{"compositeResponse": replies})
-}
-
-// subReply is what a composite says of one of its requests.
-type subReply struct {
-	Body        json.RawMessage   `json:"body"`
-	Headers     map[string]string `json:"httpHeaders"`
-	Status      int               `json:"httpStatusCode"`
-	ReferenceID string            `json:"referenceId"`
-}
-
-// compose runs the requests of a composite one after the other. ok is false when one failed; with allOrNone, what the others saved is
-// undone then.
-func (c *call) compose(requests []subRequest, allOrNone bool) (replies []subReply, ok bool, err error) {
+	var replies []reply
 	done := map[string]any{}
 	failed := -1
-	if allOrNone {
+	if q.AllOrNone {
 		// One transaction for all: what a sub-request saved, later ones see, and others only at the end.
 		c.o.mu.Lock()
 		c.tx = c.o.newTx(c.session.user)
 		c.o.mu.Unlock()
 	}
-	for k, r := range requests {
-		out := subReply{Headers: map[string]string{}, ReferenceID: r.ReferenceID}
-		if failed >= 0 && allOrNone {
+	for k, r := range q.Requests {
+		out := reply{Headers: map[string]string{}, References: r.ReferenceID}
+		if failed >= 0 && q.AllOrNone {
 			replies = append(replies, out)
 			continue
 		}
@@ -492,10 +481,10 @@ func (c *call) compose(requests []subRequest, allOrNone bool) (replies []subRepl
 		}
 		c.o.mu.Unlock()
 		if err != nil {
-			return nil, false, err
+			return err
 		}
 	}
-	if failed >= 0 && allOrNone {
+	if failed >= 0 && q.AllOrNone {
 		halted := fail(http.StatusBadRequest, "PROCESSING_HALTED", "The transaction was rolled back since another operation in the same transaction failed.")
 		for k := range replies {
 			if k != failed {
@@ -503,7 +492,7 @@ func (c *call) compose(requests []subRequest, allOrNone bool) (replies []subRepl
 			}
 		}
 	}
-	return replies, failed < 0, nil
+	return c.sendJSON(http.StatusOK, map[string]any{"compositeResponse": replies})
 }
 
 // batch is POST /composite/batch (https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_batch.htm).

@@ -291,8 +291,11 @@ func (tx *Tx) undeleteOne(r row) *rowError {
 		return err
 	}
 	r, _ = v.at(r.t, r.i)
-	if x.rules.undeleted != nil {
-		x.rules.undeleted(tx, r)
+	switch x.name {
+	case "CampaignMember":
+		tx.countMember(r, 1)
+	case "Opportunity":
+		tx.countOpportunity(r, 1)
 	}
 	for _, l := range x.children {
 		if l.field.OnDelete != "cascade" || l.field.derive != nil {

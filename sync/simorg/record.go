@@ -127,11 +127,13 @@ func (c *call) record(name, id string) error {
 	if p != nil {
 		return p
 	}
-	switch c.r.Method {
-	case http.MethodGet, http.MethodHead:
-		if err := c.conditional(r, stamp); err != nil {
+	if c.r.Method != http.MethodDelete {
+		if done, err := c.conditional(r, stamp); done || err != nil {
 			return err
 		}
+	}
+	switch c.r.Method {
+	case http.MethodGet, http.MethodHead:
 		return c.readRow(r, stamp)
 	case http.MethodPatch:
 		var body map[string]any
@@ -176,17 +178,11 @@ func (c *call) updateRow(r row, body map[string]any, except []string) error {
 		return c.lacks(x.updateable, "HEAD,GET")
 	}
 	return c.do(func(tx *Tx) error {
-		// The conditions are looked at under the same lock as the row is saved: nobody comes between.
-		if r = r.now(tx); x.fModifiedDate != nil {
-			if err := c.conditional(r, tx.view().get(r, x.fModifiedDate).n); err != nil {
-				return err
-			}
-		}
 		cells, err := tx.assignments(x, body, except)
 		if err != nil {
 			return err
 		}
-		if err := tx.update(r, cells); err != nil {
+		if err := tx.update(r.now(tx), cells); err != nil {
 			return err
 		}
 		return nil
@@ -194,17 +190,11 @@ func (c *call) updateRow(r row, body map[string]any, except []string) error {
 }
 
 // conditional answers the request's conditions: dates are compared with LastModifiedDate, by seconds; ETags are those of Account rows
-// (https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/intro_rest_conditional_requests.htm). DELETE knows none.
-func (c *call) conditional(r row, ms int64) error {
+// (https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/intro_rest_conditional_requests.htm).
+func (c *call) conditional(r row, ms int64) (done bool, err error) {
 	h := c.r.Header
 	modified := ms / 1000
 	read := c.r.Method == http.MethodGet || c.r.Method == http.MethodHead
-	unmet := func(unchanged bool) error {
-		if unchanged && read {
-			return &problem{status: http.StatusNotModified, bare: true}
-		}
-		return &problem{status: http.StatusPreconditionFailed, bare: true}
-	}
 	for _, name := range []string{"If-Modified-Since", "If-Unmodified-Since"} {
 		s := h.Get(name)
 		if s == "" {
@@ -212,18 +202,24 @@ func (c *call) conditional(r row, ms int64) error {
 		}
 		t, err := http.ParseTime(s)
 		if err != nil {
-			return fail(http.StatusBadRequest, "INVALID_HEADER", "the date of "+name+" is malformed")
+			return false, fail(http.StatusBadRequest, "INVALID_HEADER", "the date of "+name+" is malformed")
 		}
 		changed := modified > t.Unix()
 		if name == "If-Modified-Since" && !changed {
-			return unmet(true)
+			if read {
+				c.w.WriteHeader(http.StatusNotModified)
+			} else {
+				c.w.WriteHeader(http.StatusPreconditionFailed)
+			}
+			return true, nil
 		}
 		if name == "If-Unmodified-Since" && changed {
-			return unmet(false)
+			c.w.WriteHeader(http.StatusPreconditionFailed)
+			return true, nil
 		}
 	}
 	if r.t.object.name != "Account" {
-		return nil
+		return false, nil
 	}
 	tag := etag(r, ms)
 	holds := func(list string) bool {
@@ -235,12 +231,18 @@ func (c *call) conditional(r row, ms int64) error {
 		return false
 	}
 	if s := h.Get("If-Match"); s != "" && !holds(s) {
-		return unmet(false)
+		c.w.WriteHeader(http.StatusPreconditionFailed)
+		return true, nil
 	}
 	if s := h.Get("If-None-Match"); s != "" && holds(s) {
-		return unmet(true)
+		if read {
+			c.w.WriteHeader(http.StatusNotModified)
+		} else {
+			c.w.WriteHeader(http.StatusPreconditionFailed)
+		}
+		return true, nil
 	}
-	return nil
+	return false, nil
 }
 
 // readRow sends one row: all visible fields, or those of ?fields=.

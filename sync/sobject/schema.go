@@ -20,6 +20,7 @@ type Schema struct {
 	Undeletable        bool                `json:"undeletable"`
 	Mergeable          bool                `json:"mergeable"`
 	Fields             []Field             `json:"fields"`
+	LeftOut            []Field             `json:"leftOut,omitempty"` // what the user can see and the admin left out; never in an org's answer
 	ChildRelationships []ChildRelationship `json:"childRelationships,omitempty"`
 }
 
@@ -80,6 +81,24 @@ func (s Schema) Field(name string) (Field, bool) {
 		}
 	}
 	return Field{}, false
+}
+
+// Without gives the schema with the named fields left out, in any case, and all others taken in.
+func (s Schema) Without(names []string) Schema {
+	out := make(map[string]bool, len(names))
+	for _, name := range names {
+		out[strings.ToLower(name)] = true
+	}
+	all := append(s.Fields[:len(s.Fields):len(s.Fields)], s.LeftOut...)
+	s.Fields, s.LeftOut = nil, nil
+	for _, f := range all {
+		if out[strings.ToLower(f.Name)] {
+			s.LeftOut = append(s.LeftOut, f)
+		} else {
+			s.Fields = append(s.Fields, f)
+		}
+	}
+	return s
 }
 
 // Synced gives the fields that have a column: all that the user can see, less the compound ones (their parts are there),

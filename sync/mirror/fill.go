@@ -1,0 +1,135 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ToFill gives the fields of an object whose values are still to be read for all records, in order.
+func (db *DB) ToFill(ctx context.Context, object string) ([]string, error) {
+	rows, err := db.pool.Query(ctx, `SELECT field FROM mirror.fields WHERE object = $1 AND filled_at IS NULL AND gone_at IS NULL AND left_out_at IS NULL ORDER BY column_name`, object)
+	if err != nil {
+		return nil, fmt.Errorf("list what is to be filled of %s: %w", object, err)
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// ObjectsToFill lists the objects that were read once and have fields to be filled.
+func (db *DB) ObjectsToFill(ctx context.Context) ([]string, error) {
+	rows, err := db.pool.Query(ctx, `SELECT DISTINCT f.object FROM mirror.fields f JOIN mirror.watermarks w ON w.object = f.object AND w.watermark IS NOT NULL
+		WHERE f.filled_at IS NULL AND f.gone_at IS NULL AND f.left_out_at IS NULL ORDER BY 1`)
+	if err != nil {
+		return nil, fmt.Errorf("list what is to be filled: %w", err)
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// markFilled notes that fields were read for all records. One that was wanted anew since the read began stays to be filled;
+// a zero time means that none can have been.
+func markFilled(ctx context.Context, tx pgx.Tx, object string, fields []string, began time.Time) error {
+	if len(fields) == 0 {
+		return nil
+	}
+	_, err := tx.Exec(ctx, `UPDATE mirror.fields SET filled_at = now() WHERE object = $1 AND field = ANY($2) AND filled_at IS NULL AND gone_at IS NULL AND left_out_at IS NULL
+		AND ($3::timestamptz IS NULL OR wanted_at <= $3)`, object, fields, nullTime(began))
+	if err != nil {
+		return fmt.Errorf("note what is filled of %s: %w", object, err)
+	}
+	return nil
+}
+
+// update writes those of the n staged records that are here and differ. It adds none, for a page of some fields is not a record,
+// and leaves alone what is newer here. The record's own stamp stays: the rest of it is as old as it was.
+func (w *writer) update(ctx context.Context, e *encoder, r *Result, _ int64) error {
+	changed, err := w.updateRows(ctx, e, "true")
+	if isState(err, "54000") {
+		// With what its row holds already a record would not fit one row of PostgreSQL.
+		changed, err = w.updateHalves(ctx, e, r)
+	}
+	if err != nil {
+		return fmt.Errorf("write fields of %s: %w", w.table.Object(), err)
+	}
+	r.Changed = changed
+	r.Unchanged = r.Read - changed - r.Refused
+	return nil
+}
+
+func (w *writer) updateRows(ctx context.Context, e *encoder, which string) (changed int64, err error) {
+	var set, mine, theirs []string
+	for i, c := range e.columns {
+		if i != e.idAt && i != e.stampAt {
+			name := quote(c.name)
+			set = append(set, name+" = s."+name)
+			mine, theirs = append(mine, "t."+name), append(theirs, "s."+name)
+		}
+	}
+	if len(set) == 0 {
+		return 0, nil
+	}
+	order, fresh := "", ""
+	if e.stampAt >= 0 {
+		order, fresh = ", systemmodstamp DESC NULLS LAST", " AND (t.systemmodstamp IS NULL OR s.systemmodstamp >= t.systemmodstamp)"
+	}
+	// A page may hold a record twice; the newer counts.
+	sql := fmt.Sprintf(`UPDATE %s t SET %s FROM (SELECT DISTINCT ON (sfid) * FROM %s WHERE %s ORDER BY sfid%s) s
+		WHERE t.sfid = s.sfid%s AND ROW(%s) IS DISTINCT FROM ROW(%s)`,
+		w.table.name(), strings.Join(set, ", "), w.stage, which, order, fresh, strings.Join(mine, ", "), strings.Join(theirs, ", "))
+	err = pgx.BeginFunc(ctx, w.tx, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, sql, pgx.QueryExecModeExec)
+		changed = tag.RowsAffected()
+		return err
+	})
+	return changed, err
+}
+
+// updateHalves finds the records that do not fit, by halving, sets them aside with the reason, and writes the rest (Invariant 6).
+func (w *writer) updateHalves(ctx context.Context, e *encoder, r *Result) (int64, error) {
+	rows, err := w.tx.Query(ctx, `SELECT DISTINCT sfid FROM `+w.stage+` WHERE sfid IS NOT NULL ORDER BY 1`, pgx.QueryExecModeExec)
+	if err != nil {
+		return 0, err
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return 0, err
+	}
+	var changed int64
+	var halve func(ids []string) error
+	halve = func(ids []string) error {
+		n, err := w.updateRows(ctx, e, "sfid BETWEEN "+literal(ids[0])+" AND "+literal(ids[len(ids)-1]))
+		switch {
+		case err == nil:
+			changed += n
+			return nil
+		case !isState(err, "54000"):
+			return err
+		case len(ids) == 1:
+			r.Refused++
+			cells := make([][]byte, len(e.columns))
+			cells[e.idAt] = []byte(ids[0])
+			return e.setAside(cells, -1, flawWide)
+		}
+		if err := halve(ids[:len(ids)/2]); err != nil {
+			return err
+		}
+		return halve(ids[len(ids)/2:])
+	}
+	if len(ids) == 0 {
+		return 0, nil
+	}
+	return changed, halve(ids)
+}
+
+// fieldList are the page's fields as SQL literals, less those by which records are told apart.
+func (e *encoder) fieldList() string {
+	var names []string
+	for i, c := range e.columns {
+		if i != e.idAt && i != e.stampAt {
+			names = append(names, literal(c.field))
+		}
+	}
+	return strings.Join(names, ", ")
+}
