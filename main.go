@@ -96,6 +96,10 @@ func (m *parts) openPool(ctx context.Context, s command.Settings) (*models.DB, *
 		return nil, nil, nil, err
 	}
 	closeAll := func() { pool.Close(); letGo() }
+	if err := models.CheckServer(ctx, pool); err != nil {
+		closeAll()
+		return nil, nil, nil, err
+	}
 	for _, migrate := range []func(context.Context, *pgxpool.Pool) error{models.Migrate, mirror.Migrate, engine.Migrate} {
 		if err := migrate(ctx, pool); err != nil {
 			closeAll()

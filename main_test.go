@@ -436,14 +436,69 @@ func oneForm(kind string, v any) string {
 	return fmt.Sprint(v)
 }
 
-// A wrong setting stops the start with one line that names it, its value and what it takes.
+// A wrong setting stops the start with one line that names it, its value and what it takes, and shows no password.
 func TestAWrongSettingIsOneLine(t *testing.T) {
 	t.Parallel()
-	i := install(t, "TANDEM_REST=five minutes")
-	out, err := i.command("status").CombinedOutput()
-	text := strings.TrimSpace(string(out))
-	if err == nil || strings.Contains(text, "\n") || !strings.Contains(text, "TANDEM_REST") || !strings.Contains(text, "five minutes") || !strings.Contains(text, "5m") {
-		t.Errorf("got %v and %q", err, text)
+	for _, c := range []struct{ setting, says string }{
+		{"TANDEM_REST=five minutes", "5m"},
+		{"TANDEM_LISTEN=8080", "host:port"},
+		{"TANDEM_LISTEN=localhost:http", "host:port"},
+		{"TANDEM_PUBLIC_URL=tandem.example.com", "https://"},
+		{"TANDEM_WORKERS=0", "1 to 64"},
+		{"TANDEM_LOG_LEVEL=loud", "debug"},
+		{"TANDEM_ADMIN_EMAIL=ada@example.com", "TANDEM_ADMIN_PASSWORD"},
+		{"TANDEM_ADMIN_PASSWORD=correct horse battery", "TANDEM_ADMIN_EMAIL"},
+		{"TANDEM_DATABASE_URL=mysql://u:hidden@127.0.0.1/x", "postgres://"},
+		{"TANDEM_DATABASE_URL=postgres://u:hidden@127.0.0.1:1/x", "127.0.0.1:1"},
+	} {
+		name, value, _ := strings.Cut(c.setting, "=")
+		i := install(t, c.setting)
+		out, err := i.command("serve").CombinedOutput()
+		text := strings.TrimSpace(string(out))
+		if err == nil || strings.Contains(text, "\n") || !strings.Contains(text, c.says) || strings.Contains(text, "hidden") || strings.Contains(text, "correct horse") {
+			t.Errorf("%s: got %v and %q, want one line that says %q", c.setting, err, text, c.says)
+		}
+		if name != "TANDEM_DATABASE_URL" && (!strings.Contains(text, name) || name != "TANDEM_ADMIN_PASSWORD" && name != "TANDEM_ADMIN_EMAIL" && !strings.Contains(text, value)) {
+			t.Errorf("%s: %q does not name the setting and its value", c.setting, text)
+		}
+	}
+}
+
+// Who waits for something that cannot go on is told why.
+func TestWaitingTellsWhatHoldsItUp(t *testing.T) {
+	t.Parallel()
+	_, url := startOrg(t, simorg.Config{Seed: 4, Leads: 20, Contacts: 20, Tasks: 20, Events: 20})
+	i := install(t, "TANDEM_REST=1h")
+	i.connect(url)
+	waits := func(want string) {
+		t.Helper()
+		cmd := i.command("sync", "--wait")
+		out, err := cmd.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+		said := make(chan string, 1)
+		go func() { line, _ := bufio.NewReader(out).ReadString('\n'); said <- line }()
+		select {
+		case line := <-said:
+			if !strings.Contains(line, want) {
+				t.Errorf("sync --wait said %q, want %q", line, want)
+			}
+		case <-time.After(30 * time.Second):
+			t.Errorf("sync --wait said nothing, want %q", want)
+		}
+	}
+	waits("No worker is running")
+	if _, err := i.pool.Exec(t.Context(), `UPDATE admin.connections SET state = 'refused', error = 'expired access/refresh token', state_at = now()`); err != nil {
+		t.Fatal(err)
+	}
+	waits("expired access/refresh token")
+	if out, err := i.command("status").Output(); err != nil || !strings.Contains(string(out), "expired access/refresh token") {
+		t.Errorf("status of a refused connection: %v %s, want Salesforce's words", err, out)
 	}
 }
 

@@ -34,6 +34,7 @@ type Handlers struct {
 
 const (
 	sessionUser  = "user"
+	sessionMark  = "mark" // of the password that it was begun with
 	sessionFlash = "flash"
 	cookieLang   = "language"
 	yearSeconds  = 365 * 24 * 3600
@@ -49,7 +50,7 @@ func (h *Handlers) WithUser(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, err := uuid.Parse(h.Sessions.GetString(r.Context(), sessionUser))
 		if err == nil {
-			if u, err := h.Models.User(r.Context(), id); err == nil {
+			if u, err := h.Models.User(r.Context(), id); err == nil && u.PasswordMark() == h.Sessions.GetString(r.Context(), sessionMark) {
 				r = r.WithContext(context.WithValue(r.Context(), userKey{}, &u))
 			}
 		}

@@ -45,6 +45,7 @@ func (h *Handlers) begin(w http.ResponseWriter, r *http.Request, u models.User) 
 		return err
 	}
 	h.Sessions.Put(r.Context(), sessionUser, u.ID.String())
+	h.Sessions.Put(r.Context(), sessionMark, u.PasswordMark())
 	return redirect(w, r, templates.URLOverview)
 }
 

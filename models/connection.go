@@ -137,7 +137,7 @@ func (db *DB) Connection(ctx context.Context) (Connection, error) {
 }
 
 // SaveConnection stores a connection that was tested. A connection to another org than the stored one is refused: the tables
-// belong to one org. Secrets that are empty keep their stored value where the way of signing in is the same.
+// belong to one org. Secrets that are empty keep their stored value where they are for the same app at the same address.
 func (db *DB) SaveConnection(ctx context.Context, c Connection, actor string) error {
 	return db.tx(ctx, func(tx *gorm.DB) error {
 		var old Connection
@@ -156,7 +156,7 @@ func (db *DB) SaveConnection(ctx context.Context, c Connection, actor string) er
 				// The key file was changed or lost: what was stored is of no use, and what is entered now replaces it.
 				old.ClientSecret, old.PrivateKey = Secret{}, Secret{}
 			}
-			if c.Auth == old.Auth {
+			if c.sameApp(old) {
 				if c.ClientSecret.Empty() {
 					c.ClientSecret = old.ClientSecret
 				}
@@ -179,6 +179,12 @@ func (db *DB) SaveConnection(ctx context.Context, c Connection, actor string) er
 		}
 		return wake(tx)
 	})
+}
+
+// sameApp tells whether two connections sign in as the same app at the same address, in the same way. A stored secret goes only
+// where it was stored for (Invariant 7).
+func (c Connection) sameApp(old Connection) bool {
+	return c.Auth == old.Auth && c.LoginURL == old.LoginURL && c.ClientID == old.ClientID
 }
 
 func orgName(c Connection) string {
@@ -290,7 +296,7 @@ func (db *DB) BeginAuthorization(ctx context.Context, draft Connection, admin uu
 	state, verifier = randomToken(), randomToken()
 	a := authorization{StateHash: hashToken(state), ID: uuid.New(), LoginURL: draft.LoginURL, ClientID: draft.ClientID, UserID: admin, ExpiresAt: db.Now().Add(authorizationLife)}
 	if draft.ClientSecret.Empty() {
-		if old, err := db.Connection(ctx); err == nil && old.Auth == AuthWebServer && old.ClientID == draft.ClientID {
+		if old, err := db.Connection(ctx); err == nil && old.sameApp(Connection{Auth: AuthWebServer, LoginURL: draft.LoginURL, ClientID: draft.ClientID}) {
 			draft.ClientSecret = old.ClientSecret
 		}
 	}

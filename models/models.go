@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -79,6 +80,26 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool) error {
 	}
 	return nil
 }
+
+// CheckServer refuses a database that Tandem cannot work on, with what to do, before anything is written to it.
+func CheckServer(ctx context.Context, pool *pgxpool.Pool) error {
+	var version int
+	var shown, encoding string
+	err := pool.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('server_version'), current_setting('server_encoding')`).Scan(&version, &shown, &encoding)
+	switch {
+	case err != nil:
+		// The driver tells of each address on a line of its own.
+		return fmt.Errorf("reach the database: %s", strings.Join(strings.Fields(err.Error()), " "))
+	case version < serverOldest*10_000:
+		return fmt.Errorf("the database is PostgreSQL %s, and Tandem needs %d or newer: name another in TANDEM_DATABASE_URL", shown, serverOldest)
+	case encoding != "UTF8":
+		return fmt.Errorf("the database keeps its text as %s, which cannot hold all that Salesforce does: name one made with ENCODING 'UTF8' in TANDEM_DATABASE_URL", encoding)
+	}
+	return nil
+}
+
+// serverOldest is the oldest major version of PostgreSQL that Tandem is tested on.
+const serverOldest = 15
 
 // ensureSchema makes a schema where there is none. Two starts may both find none: the loser's error means that it is there.
 func ensureSchema(ctx context.Context, db *sql.DB, name string) error {

@@ -551,3 +551,80 @@ func TestConcurrentMigrations(t *testing.T) {
 	}
 	group.Wait()
 }
+
+// A stored secret goes only where it was stored for: neither another address nor another app is given it because the field was
+// left empty.
+func TestAStoredSecretStaysWithItsApp(t *testing.T) {
+	t.Parallel()
+	db, _ := connected(t)
+	ada, err := db.AddUser(t.Context(), "ada@example.com", models.RoleAdmin, "long enough")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, auth := range []models.Auth{models.AuthClientCredentials, models.AuthWebServer} {
+		stored := connection()
+		stored.Auth = auth
+		if err := db.SaveConnection(t.Context(), stored, "test"); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			what, login, app string
+			kept             bool
+		}{
+			{"the same", stored.LoginURL, stored.ClientID, true},
+			{"another address", "https://evil.my.salesforce.com", stored.ClientID, false},
+			{"another app", stored.LoginURL, "other key", false},
+		} {
+			draft := stored
+			draft.LoginURL, draft.ClientID, draft.ClientSecret = c.login, c.app, models.Secret{}
+			if auth == models.AuthWebServer {
+				state, _, err := db.BeginAuthorization(t.Context(), draft, ada.ID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, _, err := db.TakeAuthorization(t.Context(), state, ada.ID)
+				if err != nil || !got.ClientSecret.Empty() != c.kept {
+					t.Errorf("%s, %s: the draft has the stored secret: %t, %v", auth, c.what, !got.ClientSecret.Empty(), err)
+				}
+			}
+			if err := db.SaveConnection(t.Context(), draft, "test"); err != nil {
+				t.Fatal(err)
+			}
+			got, err := db.Connection(t.Context())
+			if err != nil || !got.ClientSecret.Empty() != c.kept {
+				t.Errorf("%s, %s: the stored secret is kept: %t, %v", auth, c.what, !got.ClientSecret.Empty(), err)
+			}
+			if err := db.SaveConnection(t.Context(), stored, "test"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// A database that cannot hold what Salesforce sends is refused before anything is written to it.
+func TestADatabaseInAnotherEncodingIsRefused(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t, nil)
+	if err := models.CheckServer(t.Context(), pool); err != nil {
+		t.Errorf("a database in UTF-8: %v", err)
+	}
+	name := pool.Config().ConnConfig.Database + "_latin"
+	if _, err := pool.Exec(t.Context(), `CREATE DATABASE `+name+` ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0`); err != nil {
+		t.Fatal(err)
+	}
+	config := pool.Config()
+	config.ConnConfig.Database = name
+	latin, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		latin.Close()
+		if _, err := pool.Exec(context.Background(), `DROP DATABASE `+name); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := models.CheckServer(t.Context(), latin); err == nil || !strings.Contains(err.Error(), "UTF8") {
+		t.Errorf("a database in LATIN1: %v, want a refusal that says what to do", err)
+	}
+}

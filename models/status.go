@@ -110,7 +110,7 @@ type ConnectionStatus struct {
 	Sandbox    bool            `json:"-"`
 	APIVersion string          `json:"-"`
 	ErrorCode  string          `json:"-"`
-	Error      string          `json:"-"`
+	Error      string          `json:"error,omitempty"` // what Salesforce said, when it refuses
 }
 
 // StatusOf computes what the screen says of an object from what the rows say.

@@ -52,6 +52,12 @@ type User struct {
 	LastSignInAt *time.Time
 }
 
+// PasswordMark is another after each change of the password, and tells nothing of it. A session that was begun with an earlier
+// one is over.
+func (u User) PasswordMark() string {
+	return base64.RawURLEncoding.EncodeToString(hashToken(u.PasswordHash)[:12])
+}
+
 // TableName is where users are.
 func (User) TableName() string { return "admin.users" }
 
@@ -299,7 +305,8 @@ func (db *DB) RedeemReset(ctx context.Context, token, password string) (User, er
 		if err := found(tx.First(&u, "id = ?", *l.UserID).Error); err != nil {
 			return err
 		}
-		if err := tx.Model(&User{}).Where("id = ?", u.ID).Update("password_hash", hashPassword(password)).Error; err != nil {
+		u.PasswordHash = hashPassword(password)
+		if err := tx.Model(&User{}).Where("id = ?", u.ID).Update("password_hash", u.PasswordHash).Error; err != nil {
 			return err
 		}
 		return db.audit(tx, u.Email, "user.password", u.Email, nil)

@@ -396,6 +396,30 @@ func TestSignOutIsFinal(t *testing.T) {
 	}
 }
 
+// Who chooses a new password is rid of whoever had the old one.
+func TestANewPasswordEndsTheOldSessions(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	stolen := s.signedIn(models.RoleViewer)
+	token, err := s.models.ResetPassword(t.Context(), "viewer@example.com", "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, _, _ := stolen.get("/"); status != http.StatusOK {
+		t.Errorf("before the link is used the session answers %d", status)
+	}
+	owner := s.visitor()
+	if status, _, to := owner.post("/reset-password/"+token, url.Values{"password": {"another long one"}}); status != http.StatusSeeOther || to != "/" {
+		t.Fatalf("the reset answered %d to %q", status, to)
+	}
+	if status, _, _ := owner.get("/"); status != http.StatusOK {
+		t.Errorf("after the reset its own session answers %d", status)
+	}
+	if status, _, to := stolen.get("/"); status != http.StatusSeeOther || to != "/sign-in" {
+		t.Errorf("after the reset the old session answers %d to %q, want the sign-in", status, to)
+	}
+}
+
 // A form that another site sends with this person's cookies is refused.
 func TestCrossSiteForms(t *testing.T) {
 	t.Parallel()

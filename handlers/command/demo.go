@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -75,10 +76,19 @@ func demo(p *Program, ctx context.Context, args []string) error {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	err = p.Serve(ctx, s, ServeOptions{Web: true, Worker: true, SimOrgURL: org, Ready: func(url string) {
-		fmt.Fprintln(p.Out, say("demo.ready", "url", url, "email", s.AdminEmail, "password", s.AdminPassword, "org", org))
+		fmt.Fprintln(p.Out, say("demo.ready", "url", url, "email", s.AdminEmail, "password", s.AdminPassword, "org", org, "command", statusCommand(s)))
 	}})
 	stop(nil)
 	return errors.Join(err, <-orgEnded)
+}
+
+// statusCommand is how somebody in another terminal looks at the demo, whose data are not where this program would look for them.
+func statusCommand(s Settings) string {
+	command := os.Args[0] + " status"
+	if s.DatabaseURL == "" {
+		command = "TANDEM_DATA_DIR=" + s.DataDir + " " + command
+	}
+	return command
 }
 
 // demoListener listens where the org listened the last time, if that is free, so that what the browser has open still works.

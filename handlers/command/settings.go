@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,8 +20,8 @@ import (
 type Settings struct {
 	DatabaseURL   string        `env:"TANDEM_DATABASE_URL" does:"setting.database_url"`
 	DataDir       string        `env:"TANDEM_DATA_DIR" does:"setting.data_dir"`
-	Listen        string        `env:"TANDEM_LISTEN" envDefault:"127.0.0.1:8080" does:"setting.listen"`
-	PublicURL     string        `env:"TANDEM_PUBLIC_URL" does:"setting.public_url"`
+	Listen        string        `env:"TANDEM_LISTEN" envDefault:"127.0.0.1:8080" does:"setting.listen" takes:"host:port, such as 127.0.0.1:8080"`
+	PublicURL     string        `env:"TANDEM_PUBLIC_URL" does:"setting.public_url" takes:"an address such as https://tandem.example.com"`
 	SecretKeyFile string        `env:"TANDEM_SECRET_KEY_FILE" does:"setting.secret_key_file"`
 	AdminEmail    string        `env:"TANDEM_ADMIN_EMAIL" does:"setting.admin_email"`
 	AdminPassword string        `env:"TANDEM_ADMIN_PASSWORD" does:"setting.admin_password"`
@@ -54,8 +56,14 @@ func ReadSettings() (Settings, error) {
 		return s, wrongSetting("PageRows")
 	case s.LogFormat != "text" && s.LogFormat != "json":
 		return s, wrongSetting("LogFormat")
+	case !isAddress(s.Listen):
+		return s, wrongSetting("Listen")
+	case s.PublicURL != "" && !isWebAddress(s.PublicURL):
+		return s, wrongSetting("PublicURL")
 	case s.AdminEmail != "" && s.AdminPassword == "":
 		return s, errors.New("TANDEM_ADMIN_EMAIL is set and TANDEM_ADMIN_PASSWORD is not: set both, or neither for a one-time set-up link")
+	case s.AdminEmail == "" && s.AdminPassword != "":
+		return s, errors.New("TANDEM_ADMIN_PASSWORD is set and TANDEM_ADMIN_EMAIL is not: set both, or neither for a one-time set-up link")
 	}
 	if s.DataDir == "" {
 		s.DataDir = defaultDataDir()
@@ -64,6 +72,21 @@ func ReadSettings() (Settings, error) {
 		s.SecretKeyFile = filepath.Join(s.DataDir, "secret.key")
 	}
 	return s, nil
+}
+
+// isAddress tells whether a server can listen there, as far as the text goes.
+func isAddress(s string) bool {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return false
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && strconv.FormatUint(n, 10) == port
+}
+
+func isWebAddress(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
 }
 
 func wrongSetting(field string) error {

@@ -37,6 +37,8 @@ func (p *Program) printStatus(s models.Status) error {
 	switch s.Connection.State {
 	case models.StateConnected:
 		fmt.Fprintln(p.Out, say("status.connected", "org", s.Connection.Org, "user", s.Connection.User))
+	case models.StateRefused:
+		fmt.Fprintln(p.Out, say("status.refused", "message", s.Connection.Error))
 	default:
 		fmt.Fprintln(p.Out, say("status."+string(s.Connection.State)))
 	}

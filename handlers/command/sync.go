@@ -11,6 +11,9 @@ import (
 // waitEvery is how often a command that waits looks at the rows.
 const waitEvery = 250 * time.Millisecond
 
+// heldEvery is in how many of these looks it also looks whether something holds the work up.
+const heldEvery = 4
+
 // syncNow skips the rest: the next cycle starts now. With --wait it returns when that cycle has ended.
 func syncNow(p *Program, ctx context.Context, args []string) error {
 	f := flags("sync")
@@ -31,7 +34,7 @@ func syncNow(p *Program, ctx context.Context, args []string) error {
 			fmt.Fprintln(p.Out, say("sync.asked"))
 			return nil
 		}
-		return p.await(ctx, func() (bool, error) {
+		return p.await(ctx, db, func() (bool, error) {
 			c, err := db.Cycle(ctx, cycle)
 			if err != nil || c.EndedAt == nil {
 				return false, ignoreNotFound(err)
@@ -65,7 +68,7 @@ func resync(p *Program, ctx context.Context, args []string) error {
 			fmt.Fprintln(p.Out, say("resync.asked", "object", run.Object))
 			return nil
 		}
-		return p.await(ctx, func() (bool, error) {
+		return p.await(ctx, db, func() (bool, error) {
 			run, err := db.Run(ctx, run.ID)
 			if err != nil || run.Active() {
 				return false, err
@@ -75,13 +78,34 @@ func resync(p *Program, ctx context.Context, args []string) error {
 	})
 }
 
-// await looks at the rows until the work is over, and tells once if no worker is there to do it.
-func (p *Program) await(ctx context.Context, over func() (bool, error)) error {
+// await looks at the rows until the work is over. What holds it up it tells once: that no worker is there, or that everything is
+// paused, which somebody may mend meanwhile. A connection that Salesforce refuses ends the wait.
+func (p *Program) await(ctx context.Context, db *models.DB, over func() (bool, error)) error {
 	tick := time.NewTicker(waitEvery)
 	defer tick.Stop()
-	for {
+	told := ""
+	for look := 0; ; look++ {
 		if done, err := over(); done || err != nil {
 			return err
+		}
+		if look%heldEvery == heldEvery-1 {
+			s, err := db.Status(ctx)
+			if err != nil {
+				return err
+			}
+			held := ""
+			switch {
+			case s.Connection.State == models.StateRefused:
+				return &models.Error{Code: models.CodeRefused, Message: "sync.refused", Params: map[string]string{"message": s.Connection.Error}}
+			case s.Cycle.Workers == 0:
+				held = "sync.no_worker"
+			case s.Cycle.State == models.CyclePaused:
+				held = "sync.paused"
+			}
+			if held != told && held != "" {
+				fmt.Fprintln(p.Err, say(held))
+			}
+			told = held
 		}
 		select {
 		case <-ctx.Done():

@@ -45,6 +45,7 @@ type job struct {
 	bound               *bound
 	result              *result
 	upload              *upload
+	assign              bool // the job names an assignment rule
 }
 
 func (j *job) id() string { return string(appendID(nil, "750", j.number)) }
@@ -469,6 +470,9 @@ func (c *call) bulkResults(j *job) error {
 		w = z
 	}
 	c.w.WriteHeader(http.StatusOK)
+	if j.result.total == 0 && c.o.config.EmptyBody {
+		return nil
+	}
 	c.writeCSV(w, j, from, to)
 	return nil
 }

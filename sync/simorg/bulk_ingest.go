@@ -2,6 +2,7 @@ package simorg
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"net/http"
 	"slices"
@@ -59,6 +60,8 @@ func (c *call) createIngest() error {
 		return fail(http.StatusBadRequest, "INVALIDENTITY", "Entity '"+x.name+"' does not support "+q.Operation)
 	}
 	j.ingest, j.object, j.state = true, x.name, jobOpen
+	var rule string
+	j.assign = json.Unmarshal(q.Rule, &rule) == nil && rule != ""
 	j.upload = &upload{}
 	if q.Operation == "upsert" {
 		f := a.field(x, q.ExternalID)
@@ -194,6 +197,9 @@ func (o *Org) ingestChunk(j *job, x *object, chunk [][]string) error {
 	defer o.mu.Unlock()
 	return o.do(j.user, func(tx *Tx) error {
 		tx.access = o.accessOf(j.user)
+		if j.assign {
+			tx.assign = o.assigner()
+		}
 		for _, cells := range chunk {
 			n := ingested{cells: cells}
 			if len(cells) != len(u.header) {

@@ -426,24 +426,35 @@ func (c *call) composite() error {
 	if heavy > heavyMax {
 		return fail(http.StatusBadRequest, "INVALID_INPUT", fmt.Sprintf("at most %d requests of a composite may be queries or collections", heavyMax))
 	}
-	type reply struct {
-		Body       json.RawMessage   `json:"body"`
-		Headers    map[string]string `json:"httpHeaders"`
-		Status     int               `json:"httpStatusCode"`
-		References string            `json:"referenceId"`
+	replies, _, err := c.compose(q.Requests, q.AllOrNone)
+	if err != nil {
+		return err
 	}
-	var replies []reply
+	return c.sendJSON(http.StatusOK, map[string]any{"compositeResponse": replies})
+}
+
+// subReply is what a composite says of one of its requests.
+type subReply struct {
+	Body        json.RawMessage   `json:"body"`
+	Headers     map[string]string `json:"httpHeaders"`
+	Status      int               `json:"httpStatusCode"`
+	ReferenceID string            `json:"referenceId"`
+}
+
+// compose runs the requests of a composite one after the other. ok is false when one failed; with allOrNone, what the others saved is
+// undone then.
+func (c *call) compose(requests []subRequest, allOrNone bool) (replies []subReply, ok bool, err error) {
 	done := map[string]any{}
 	failed := -1
-	if q.AllOrNone {
+	if allOrNone {
 		// One transaction for all: what a sub-request saved, later ones see, and others only at the end.
 		c.o.mu.Lock()
 		c.tx = c.o.newTx(c.session.user)
 		c.o.mu.Unlock()
 	}
-	for k, r := range q.Requests {
-		out := reply{Headers: map[string]string{}, References: r.ReferenceID}
-		if failed >= 0 && q.AllOrNone {
+	for k, r := range requests {
+		out := subReply{Headers: map[string]string{}, ReferenceID: r.ReferenceID}
+		if failed >= 0 && allOrNone {
 			replies = append(replies, out)
 			continue
 		}
@@ -481,10 +492,10 @@ func (c *call) composite() error {
 		}
 		c.o.mu.Unlock()
 		if err != nil {
-			return err
+			return nil, false, err
 		}
 	}
-	if failed >= 0 && q.AllOrNone {
+	if failed >= 0 && allOrNone {
 		halted := fail(http.StatusBadRequest, "PROCESSING_HALTED", "The transaction was rolled back since another operation in the same transaction failed.")
 		for k := range replies {
 			if k != failed {
@@ -492,7 +503,7 @@ func (c *call) composite() error {
 			}
 		}
 	}
-	return c.sendJSON(http.StatusOK, map[string]any{"compositeResponse": replies})
+	return replies, failed < 0, nil
 }
 
 // batch is POST /composite/batch (https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_batch.htm).

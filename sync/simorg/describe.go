@@ -165,7 +165,7 @@ func (f *field) describe(a *access) map[string]any {
 	}
 	personName := f.Name == "Name" && f.owner.byName["lastname"] != nil
 	return map[string]any{
-		"aggregatable": filterable(f) && f.Type != "boolean", "aiPredictionField": false, "autoNumber": f.AutoNumber, "byteLength": f.Length * 3, "calculated": f.derive != nil && f.Formula != "", "calculatedFormula": orNil(f.Formula),
+		"aggregatable": filterable(f) && f.Type != "boolean", "aiPredictionField": false, "autoNumber": f.AutoNumber, "byteLength": f.Length * 3, "calculated": f.derive != nil && (f.Formula != "" || f.rollup), "calculatedFormula": orNil(f.Formula),
 		"cascadeDelete": f.OnDelete == "cascade" && f.custom, "caseSensitive": f.CaseSensitive, "compoundFieldName": compound, "controllerName": nil, "createable": a.creates(f), "custom": f.custom, "defaultValue": def,
 		"defaultValueFormula": nil, "defaultedOnCreate": f.Default != nil || f.Type == "boolean" || f.NotNull || f.Type == "id", "dependentPicklist": false, "deprecatedAndHidden": false, "digits": f.Digits,
 		"displayLocationInDecimal": f.Type == "location" || strings.HasSuffix(f.Name, "tude__s"), "encrypted": f.Type == "encryptedstring", "externalId": f.ExternalID, "extraTypeInfo": extra, "filterable": filterable(f), "filteredLookupInfo": nil,

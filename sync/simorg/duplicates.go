@@ -2,6 +2,7 @@ package simorg
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -30,12 +31,25 @@ func (o *Org) AddDuplicateRule(r DuplicateRule) (remove func(), err error) {
 	}, nil
 }
 
-// AssignLeads makes an assignment rule active that gives every new lead to a user or queue, unless the request says
-// Sforce-Auto-Assign: FALSE. An empty id switches it off.
+// AssignLeads makes an assignment rule active that gives every lead that a program creates or updates to a user or queue, unless the
+// request says Sforce-Auto-Assign: FALSE; a bulk job obeys it when it names an assignmentRuleId. An empty id switches it off.
 func (o *Org) AssignLeads(ownerID string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.assignTo = to18(ownerID)
+}
+
+// assigner gives what the assignment rule does with the fields of a lead; nil where there is no rule.
+func (o *Org) assigner() func(given assignments) assignments {
+	owner := o.assignTo
+	if owner == "" {
+		return nil
+	}
+	return func(given assignments) assignments {
+		given = maps.Clone(given)
+		given[o.byName["lead"].fOwner] = textOf(owner)
+		return given
+	}
 }
 
 // duplicate holds a draft against the duplicate rules of its object.

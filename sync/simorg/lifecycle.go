@@ -291,11 +291,8 @@ func (tx *Tx) undeleteOne(r row) *rowError {
 		return err
 	}
 	r, _ = v.at(r.t, r.i)
-	switch x.name {
-	case "CampaignMember":
-		tx.countMember(r, 1)
-	case "Opportunity":
-		tx.countOpportunity(r, 1)
+	if x.rules.undeleted != nil {
+		x.rules.undeleted(tx, r)
 	}
 	for _, l := range x.children {
 		if l.field.OnDelete != "cascade" || l.field.derive != nil {

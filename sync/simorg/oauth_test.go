@@ -200,9 +200,19 @@ func TestTolerance(t *testing.T) {
 	c.wantError(404, "NOT_FOUND", "GET", "/services/data/v69.0/sobjects", nil)
 	c.wantError(410, "UNSUPPORTED_API_VERSION", "GET", "/services/data/v30.0/sobjects", nil)
 	c.wantError(404, "NOT_FOUND", "GET", "/nonsense", nil)
-	m := c.want(200, "GET", "/services/data/v59.0/query/?columns=true&q="+url.QueryEscape("SELECT Id FROM Lead"), nil, "Sforce-Query-Options", "batchSize=200").(object)
+	m := c.want(200, "GET", "/services/data/v59.0/query/?q="+url.QueryEscape("SELECT Id FROM Lead"), nil, "Sforce-Query-Options", "batchSize=200").(object)
 	if next, _ := m["nextRecordsUrl"].(string); !strings.HasPrefix(next, "/services/data/v59.0/query/01g") {
 		t.Errorf("the next page of a query by v59.0 is %q", next)
+	}
+	// Salesforce's own command line client asks for the columns apart.
+	m = c.want(200, "GET", "/query/?columns=true&q="+url.QueryEscape("SELECT Id, Owner.Name, (SELECT Subject FROM Tasks) FROM Lead"), nil).(object)
+	names := ""
+	for _, col := range m["columnMetadata"].([]any) {
+		col := col.(object)
+		names += fmt.Sprintf("%v %d %v, ", col["columnName"], len(col["joinColumns"].([]any)), col["aggregate"])
+	}
+	if names != "Id 0 false, Owner 1 false, Tasks 1 true, " || m["entityName"] != "Lead" || m["idSelected"] != true {
+		t.Errorf("the columns are %s of %v", names, m)
 	}
 	var zipped bytes.Buffer
 	z := gzip.NewWriter(&zipped)

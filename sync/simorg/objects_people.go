@@ -103,6 +103,7 @@ func leadObject(wide int) *object {
 		multi("Product_Interests__c", "Alpha", "Beta", "Gamma, with comma", "Delta \"quoted\"", "Épsilon").picked(30),
 		pick("Region__c", "AMER", "EMEA", "APAC", "LATAM").restricted().picked(50),
 		day("Trial_Ends__c").with(days(15, -100, 400)), when("Last_Contacted__c").with(stamps(20, -300*86400, -86400)), flag("GDPR_Consent__c").with(yes(40)),
+		marketingID(),
 	)
 	o = define(o, own...)
 	o.byName["masterrecordid"].gen = points("00Q", (*view).leadMaster)
@@ -140,6 +141,20 @@ func wideField(k int) *field {
 	return pick(name, industries...).picked(80)
 }
 
+// marketingID is the external id that a marketing database writes: what it created can be found again by it, whatever reply was lost.
+func marketingID() *field { return str("Marketing_Id__c", 64).external() }
+
+// across makes a formula field that shows a field of another object. It is computed at each read: when the other row changes, this
+// one's stamp stays where it is.
+func across(name, by, shows, formula string) *field {
+	return (&field{FieldSpec: FieldSpec{Name: name, Type: "string", Length: 1300, Formula: formula}}).derived(func(v *view, r row) value {
+		if p, ok := v.find(v.get(r, r.t.object.byName[by]).s); ok {
+			return v.get(p, p.t.object.byName[shows])
+		}
+		return value{}
+	})
+}
+
 func scoreBand(v *view, r row) value {
 	s := v.get(r, r.t.object.byName["lead_score__c"])
 	switch {
@@ -173,7 +188,8 @@ func contactObject() *object {
 			return textOf(v.cat("/services/images/photo/", v.id("003", i)))
 		}),
 		str("Jigsaw", 20).label("Data.com Key"), ref("IndividualId", "Individual", "Individual").label("Individual ID"),
-		str("External_Key__c", 64).external().coded(80, "C-"), pick("Languages__c", "English", "French", "German", "Japanese").picked(40), percent("Engagement__c", 5, 2).with(decs(40, 0, 100)),
+		str("External_Key__c", 64).external().coded(80, "C-"), pick("Languages__c", "English", "French", "German", "Japanese").picked(40), percent("Engagement__c", 5, 2).with(decs(40, 0, 100)), marketingID(),
+		across("Account_Tier__c", "accountid", "tier__c", "TEXT(Account.Tier__c)"),
 	)...)
 }
 

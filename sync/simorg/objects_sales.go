@@ -204,7 +204,7 @@ func campaignObject() *object {
 		money("AmountAllOpportunities", 18, 2).label("Value Opportunities in Campaign").notNull().ro().with(rolled(func(r *rollup) value { return decOf(r.amountAll, 2) })),
 		money("AmountWonOpportunities", 18, 2).label("Value Won Opportunities in Campaign").notNull().ro().with(rolled(func(r *rollup) value { return decOf(r.amountWon, 2) })),
 		ref("OwnerId", "Owner", "User").notNull().with(owner(false)), ref("CampaignMemberRecordTypeId", "CampaignMemberRecordType", "RecordType").label("Record Type ID"),
-		day("LastActivityDate").label("Last Activity").ro().with(days(20, -300, -1)), seen(), str("External_Key__c", 64).external().coded(80, "K-"),
+		day("LastActivityDate").label("Last Activity").ro().with(days(20, -300, -1)), seen(), str("External_Key__c", 64).external().coded(80, "K-"), marketingID(),
 	)...)
 }
 
@@ -294,6 +294,7 @@ func memberObject() *object {
 			return value{}
 		}),
 		ref("LeadOrContactOwnerId", "LeadOrContactOwner", "Group", "User").label("Related Record Owner ID").derived(ofPerson("ownerid", "ownerid")),
+		marketingID(),
 	)
 }
 

@@ -39,6 +39,13 @@ type Config struct {
 	DailyAPILimit int
 	// The External Client App; empty means DefaultClientID and DefaultClientSecret.
 	ClientID, ClientSecret string
+	// DeleteLogRows is how many deletions the delete log holds before those older than two hours are trimmed; 0 means 5000 for each
+	// user.
+	DeleteLogRows int
+	// PerAppLimit, if not 0, is a quota of the app's own: Sforce-Limit-Info names it too.
+	PerAppLimit int
+	// EmptyBody lets a bulk query without rows answer with no header line either, as orgs have been seen to do.
+	EmptyBody bool
 	// RefreshRotation gives a new refresh token with every refresh and kills the old one at once.
 	RefreshRotation bool
 	// SessionTimeout is how long an access token lives without being used; 0 means 2 hours.
@@ -84,6 +91,8 @@ type Org struct {
 	cursors    cursors
 	jobs       jobs
 	purgedAt   map[string]time.Time // by object: the delete log is gone, and windows that begin before it are refused
+	deletions  []int64              // when rows were deleted, as long as the delete log has them
+	trimRun    time.Time            // when the job that trims it ran last
 	trimmedAt  map[string]time.Time // by object: deletions before it are no longer listed
 	gone       map[string][]goneRow // by object: hard-deleted rows, which the delete log still has
 	controlled controlled
@@ -180,6 +189,7 @@ func sizesOf(c Config) sizes {
 	s.members = min(s.members, s.campaigns*(s.leads+s.contacts))
 	if s.contacts > 0 {
 		s.subscriptions = max(s.contacts/5, 3)
+		s.licenses = s.subscriptions * 3 / 2
 	}
 	if s.leads > 0 {
 		s.interests = max(s.leads/10, 3)

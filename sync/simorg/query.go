@@ -112,6 +112,11 @@ func (c *call) query(all bool) error {
 		o.mu.RUnlock()
 		return soqlProblem(perr, src)
 	}
+	if strings.EqualFold(c.r.URL.Query().Get("columns"), "true") {
+		m := bound.metadata()
+		o.mu.RUnlock()
+		return c.sendJSON(http.StatusOK, m)
+	}
 	switch {
 	case q.count:
 		n := 0

@@ -127,13 +127,11 @@ func (c *call) record(name, id string) error {
 	if p != nil {
 		return p
 	}
-	if c.r.Method != http.MethodDelete {
-		if done, err := c.conditional(r, stamp); done || err != nil {
-			return err
-		}
-	}
 	switch c.r.Method {
 	case http.MethodGet, http.MethodHead:
+		if err := c.conditional(r, stamp); err != nil {
+			return err
+		}
 		return c.readRow(r, stamp)
 	case http.MethodPatch:
 		var body map[string]any
@@ -178,11 +176,17 @@ func (c *call) updateRow(r row, body map[string]any, except []string) error {
 		return c.lacks(x.updateable, "HEAD,GET")
 	}
 	return c.do(func(tx *Tx) error {
+		// The conditions are looked at under the same lock as the row is saved: nobody comes between.
+		if r = r.now(tx); x.fModifiedDate != nil {
+			if err := c.conditional(r, tx.view().get(r, x.fModifiedDate).n); err != nil {
+				return err
+			}
+		}
 		cells, err := tx.assignments(x, body, except)
 		if err != nil {
 			return err
 		}
-		if err := tx.update(r.now(tx), cells); err != nil {
+		if err := tx.update(r, cells); err != nil {
 			return err
 		}
 		return nil
@@ -190,11 +194,17 @@ func (c *call) updateRow(r row, body map[string]any, except []string) error {
 }
 
 // conditional answers the request's conditions: dates are compared with LastModifiedDate, by seconds; ETags are those of Account rows
-// (https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/intro_rest_conditional_requests.htm).
-func (c *call) conditional(r row, ms int64) (done bool, err error) {
+// (https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/intro_rest_conditional_requests.htm). DELETE knows none.
+func (c *call) conditional(r row, ms int64) error {
 	h := c.r.Header
 	modified := ms / 1000
 	read := c.r.Method == http.MethodGet || c.r.Method == http.MethodHead
+	unmet := func(unchanged bool) error {
+		if unchanged && read {
+			return &problem{status: http.StatusNotModified, bare: true}
+		}
+		return &problem{status: http.StatusPreconditionFailed, bare: true}
+	}
 	for _, name := range []string{"If-Modified-Since", "If-Unmodified-Since"} {
 		s := h.Get(name)
 		if s == "" {
@@ -202,24 +212,18 @@ func (c *call) conditional(r row, ms int64) (done bool, err error) {
 		}
 		t, err := http.ParseTime(s)
 		if err != nil {
-			return false, fail(http.StatusBadRequest, "INVALID_HEADER", "the date of "+name+" is malformed")
+			return fail(http.StatusBadRequest, "INVALID_HEADER", "the date of "+name+" is malformed")
 		}
 		changed := modified > t.Unix()
 		if name == "If-Modified-Since" && !changed {
-			if read {
-				c.w.WriteHeader(http.StatusNotModified)
-			} else {
-				c.w.WriteHeader(http.StatusPreconditionFailed)
-			}
-			return true, nil
+			return unmet(true)
 		}
 		if name == "If-Unmodified-Since" && changed {
-			c.w.WriteHeader(http.StatusPreconditionFailed)
-			return true, nil
+			return unmet(false)
 		}
 	}
 	if r.t.object.name != "Account" {
-		return false, nil
+		return nil
 	}
 	tag := etag(r, ms)
 	holds := func(list string) bool {
@@ -231,18 +235,12 @@ func (c *call) conditional(r row, ms int64) (done bool, err error) {
 		return false
 	}
 	if s := h.Get("If-Match"); s != "" && !holds(s) {
-		c.w.WriteHeader(http.StatusPreconditionFailed)
-		return true, nil
+		return unmet(false)
 	}
 	if s := h.Get("If-None-Match"); s != "" && holds(s) {
-		if read {
-			c.w.WriteHeader(http.StatusNotModified)
-		} else {
-			c.w.WriteHeader(http.StatusPreconditionFailed)
-		}
-		return true, nil
+		return unmet(true)
 	}
-	return false, nil
+	return nil
 }
 
 // readRow sends one row: all visible fields, or those of ?fields=.

@@ -27,6 +27,7 @@ var (
 	saltStage           = saltOf("stage")
 	saltSubscription    = saltOf("subscription")
 	saltInterest        = saltOf("interest")
+	saltLicense         = saltOf("license")
 )
 
 // Untouched rows were made in these six years before the org's epoch, older ones first, as their ids are.

@@ -118,6 +118,9 @@ func (c *call) deleted(string) error {
 
 func (c *call) deletedJSON() ([]byte, error) {
 	o := c.o
+	o.mu.Lock()
+	o.trimJob()
+	o.mu.Unlock()
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	x, from, to, err := c.window(deletedDays)
@@ -210,6 +213,33 @@ func (o *Org) TrimDeleteLog(object string, before time.Time) error {
 	}
 	o.trim(x, before)
 	return nil
+}
+
+// The delete log is trimmed every so often of what is older, when it has grown long.
+const trimEvery = 2 * time.Hour
+
+// trimJob does what the platform's job would have done by now. The org's lock is held for writing.
+func (o *Org) trimJob() {
+	now := o.now()
+	if o.trimRun.IsZero() {
+		o.trimRun = now
+	}
+	if now.Sub(o.trimRun) < trimEvery {
+		return
+	}
+	o.trimRun = now
+	most := o.config.DeleteLogRows
+	if most == 0 {
+		most = 5000 * o.n.users
+	}
+	if len(o.deletions) <= most {
+		return
+	}
+	before := now.Add(-trimEvery)
+	o.deletions = slices.DeleteFunc(o.deletions, func(at int64) bool { return at < before.UnixMilli() })
+	for _, x := range o.objects {
+		o.trim(x, before)
+	}
 }
 
 func (o *Org) trim(x *object, before time.Time) {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -74,12 +73,8 @@ func (c *call) doLate(delay time.Duration, fn func(tx *Tx) error) error {
 // rules that only warn are passed by allowSave (https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/headers.htm).
 func (c *call) obey(tx *Tx) {
 	tx.assign, tx.access = nil, c.access
-	if owner := c.o.assignTo; owner != "" && !strings.EqualFold(c.r.Header.Get("Sforce-Auto-Assign"), "FALSE") {
-		tx.assign = func(given assignments) assignments {
-			given = maps.Clone(given)
-			given[c.o.byName["lead"].fOwner] = textOf(owner)
-			return given
-		}
+	if !strings.EqualFold(c.r.Header.Get("Sforce-Auto-Assign"), "FALSE") {
+		tx.assign = c.o.assigner()
 	}
 	tx.allowDuplicates = strings.Contains(strings.ReplaceAll(lower(c.r.Header.Get("Sforce-Duplicate-Rule-Header")), " ", ""), "allowsave=true")
 }
@@ -88,7 +83,7 @@ func (c *call) obey(tx *Tx) {
 type problem struct {
 	status int
 	list   []*rowError
-	body   []byte // instead of the list
+	bare   bool // no body at all
 }
 
 func (p *problem) Error() string {
@@ -153,9 +148,6 @@ func appendError(b []byte, e *rowError, key string) []byte {
 }
 
 func (p *problem) json() []byte {
-	if p.body != nil {
-		return p.body
-	}
 	b := []byte{'['}
 	for k, e := range p.list {
 		if k > 0 {
@@ -304,7 +296,11 @@ func (o *Org) serveData(w http.ResponseWriter, r *http.Request, path []string) {
 	}
 	c.access = o.accessOf(c.session.user)
 	used, within := o.calls.count(o, c.kind())
-	w.Header().Set("Sforce-Limit-Info", fmt.Sprintf("api-usage=%d/%d", used, o.config.DailyAPILimit))
+	info := fmt.Sprintf("api-usage=%d/%d", used, o.config.DailyAPILimit)
+	if most := o.config.PerAppLimit; most > 0 {
+		info += fmt.Sprintf("; per-app-api-usage=%d/%d(appName=tandem)", min(o.Calls().Total, most), most)
+	}
+	w.Header().Set("Sforce-Limit-Info", info)
 	if !within {
 		c.refuse(fail(http.StatusForbidden, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."))
 		return
@@ -407,6 +403,8 @@ func (c *call) dispatch() {
 		err = c.composite()
 	case c.at("composite", "batch"):
 		err = c.batch()
+	case c.at("composite", "graph"):
+		err = c.graph()
 	case c.at("composite", "sobjects"):
 		err = c.collection("", "")
 	case c.at("composite", "sobjects", "{}"):
@@ -425,7 +423,13 @@ func (c *call) dispatch() {
 	}
 }
 
-func (c *call) refuse(p *problem) { c.send(p.status, p.json()) }
+func (c *call) refuse(p *problem) {
+	if p.bare {
+		c.w.WriteHeader(p.status)
+		return
+	}
+	c.send(p.status, p.json())
+}
 
 // send writes a JSON reply, compressed where the client takes that and it pays.
 func (c *call) send(status int, body []byte) {
@@ -557,7 +561,7 @@ func (c *call) subCall(method, target string, body json.RawMessage, headers map[
 		return http.StatusNotFound, nil, errNoResource.json()
 	}
 	inner := &call{o: c.o, w: rec, r: r, version: path[0][1:], path: path[1:], session: c.session, access: c.access, inner: true, tx: c.tx}
-	if inner.at("composite") || inner.at("composite", "batch") {
+	if inner.at("composite") || inner.at("composite", "batch") || inner.at("composite", "graph") {
 		return http.StatusBadRequest, nil, fail(http.StatusBadRequest, "INVALID_INPUT", "a composite cannot hold a composite").json()
 	}
 	inner.dispatch()

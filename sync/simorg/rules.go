@@ -103,7 +103,8 @@ var opportunityRules = rules{
 			_, _ = tx.create(x, assignments{x.byName["opportunityid"]: textOf(d.row().id()), x.byName["contactid"]: contact, x.byName["isprimary"]: boolOf(true)})
 		}
 	},
-	deleted: func(tx *Tx, r row) { tx.countOpportunity(r, -1) },
+	deleted:   func(tx *Tx, r row) { tx.countOpportunity(r, -1) },
+	undeleted: func(tx *Tx, r row) { tx.countOpportunity(r, 1) },
 }
 
 func (tx *Tx) countOpportunity(r row, sign int64) {
@@ -192,7 +193,8 @@ var memberRules = rules{
 			tx.countIn(d.cell("campaignid"), map[string]int64{"numberofresponses": n})
 		}
 	},
-	deleted: func(tx *Tx, r row) { tx.countMember(r, -1) },
+	deleted:   func(tx *Tx, r row) { tx.countMember(r, -1) },
+	undeleted: func(tx *Tx, r row) { tx.countMember(r, 1) },
 }
 
 func (tx *Tx) countMember(r row, sign int64) {

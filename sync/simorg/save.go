@@ -340,7 +340,7 @@ func (tx *Tx) create(x *object, given assignments) (string, *rowError) {
 		d.given = given
 	}
 	if f := x.fName; f != nil && f.AutoNumber {
-		d.cells[f.pos] = textOf(subscriptionNumber(tx.view(), d.i)).clone()
+		d.cells[f.pos] = textOf(autoNumber(tx.view(), strings.ToUpper(x.name[:3])+"-", d.i)).clone()
 	}
 	if err := tx.fill(d, tx.access.creates); err != nil {
 		return "", err
@@ -376,6 +376,9 @@ func (tx *Tx) update(r row, given assignments) *rowError {
 		return &rowError{code: "ENTITY_IS_DELETED", message: "entity is deleted", status: 404}
 	}
 	x := r.t.object
+	if tx.assign != nil && x.name == "Lead" {
+		given = tx.assign(given)
+	}
 	d := &draft{t: r.t, i: r.i, old: r, cells: v.cells(r), changed: map[*field]bool{}, given: given}
 	if err := tx.fill(d, tx.access.updates); err != nil {
 		return err

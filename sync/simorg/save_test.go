@@ -523,3 +523,195 @@ func TestRules(t *testing.T) {
 	c.wantError(400, "FIELD_CUSTOM_VALIDATION_EXCEPTION", "PATCH", "/sobjects/Lead/"+first, object{"Rating": "Cold"})
 	c.want(204, "PATCH", "/sobjects/Lead/"+first, object{"Rating": "Warm"})
 }
+
+// Graphs are composites of their own: one that fails undoes itself alone, and the limits of the request hold.
+func TestGraphs(t *testing.T) {
+	t.Parallel()
+	c := start(t, simorg.Config{Seed: 41, Leads: 20, Contacts: 10})
+	node := func(id, method, path string, body any) object {
+		return object{"referenceId": id, "method": method, "url": "/services/data/v68.0" + path, "body": body}
+	}
+	good := object{"graphId": "good", "compositeRequest": []any{
+		node("a", "POST", "/sobjects/Account", object{"Name": "Of a graph"}), node("c", "POST", "/sobjects/Contact", object{"LastName": "Of a graph", "AccountId": "@{a.id}"}),
+	}}
+	bad := object{"graphId": "bad", "compositeRequest": []any{
+		node("a", "POST", "/sobjects/Account", object{"Name": "Not of a graph"}), node("c", "POST", "/sobjects/Contact", object{"AccountId": "@{a.id}"}),
+	}}
+	m := c.want(200, "POST", "/composite/graph", object{"graphs": []any{good, bad}}).(object)["graphs"].([]any)
+	if g := m[0].(object); g["graphId"] != "good" || g["isSuccessful"] != true || len(g["graphResponse"].(object)["compositeResponse"].([]any)) != 2 {
+		t.Errorf("the good graph gave %v", g)
+	}
+	g := m[1].(object)
+	list := g["graphResponse"].(object)["compositeResponse"].([]any)
+	if g["isSuccessful"] != false || list[0].(object)["body"].([]any)[0].(object)["errorCode"] != "PROCESSING_HALTED" || list[1].(object)["body"].([]any)[0].(object)["errorCode"] != "REQUIRED_FIELD_MISSING" {
+		t.Errorf("the bad graph gave %v", g)
+	}
+	if n := c.count("SELECT COUNT() FROM Account WHERE Name LIKE '%f a graph'"); n != 1 {
+		t.Errorf("%d accounts were made by graphs, want 1", n)
+	}
+	if rows := c.query("SELECT Account.Name FROM Contact WHERE LastName = 'Of a graph'"); len(rows) != 1 || rows[0]["Account"].(object)["Name"] != "Of a graph" {
+		t.Errorf("the contacts are %v", rows)
+	}
+	// After fourteen failures the rest is not tried.
+	var graphs []any
+	for k := range 16 {
+		graphs = append(graphs, object{"graphId": fmt.Sprint(k), "compositeRequest": []any{node("c", "POST", "/sobjects/Contact", object{})}})
+	}
+	graphs = append(graphs, good)
+	m = c.want(200, "POST", "/composite/graph", object{"graphs": graphs}).(object)["graphs"].([]any)
+	if g := m[16].(object); g["isSuccessful"] != false || g["graphResponse"].(object)["compositeResponse"].([]any)[0].(object)["body"].([]any)[0].(object)["errorCode"] != "PROCESSING_HALTED" {
+		t.Errorf("the graph after sixteen failures gave %v", g)
+	}
+	var kinds []any
+	for k, x := range []string{"Account", "Contact", "Lead", "Opportunity", "Campaign", "CampaignMember", "Task", "Event"} {
+		kinds = append(kinds, node(fmt.Sprint("p", k), "POST", "/sobjects/"+x, object{}), node(fmt.Sprint("u", k), "PATCH", "/sobjects/"+x+"/1", object{}))
+	}
+	c.wantError(400, "INVALID_INPUT", "POST", "/composite/graph", object{"graphs": []any{object{"graphId": "wide", "compositeRequest": kinds}}})
+	var deep []any
+	for k := range 16 {
+		deep = append(deep, node(fmt.Sprint("d", k), "POST", "/sobjects/Account", object{"Name": fmt.Sprintf("@{d%d.id}", k-1)}))
+	}
+	deep[0] = node("d0", "POST", "/sobjects/Account", object{"Name": "x"})
+	c.wantError(400, "INVALID_INPUT", "POST", "/composite/graph", object{"graphs": []any{object{"graphId": "deep", "compositeRequest": deep}}})
+}
+
+// The assignment rule takes every lead that a program saves, unless the request says no; a bulk job obeys it when it says so.
+func TestAssignment(t *testing.T) {
+	t.Parallel()
+	c := start(t, simorg.Config{Seed: 42, Leads: 20, Contacts: 10})
+	queue := c.query("SELECT Id FROM Group WHERE Type = 'Queue'")[0]["Id"].(string)
+	c.org.AssignLeads(queue)
+	owner := func(id string) any { f, _ := c.org.Get("Lead", id); return f["OwnerId"] }
+	made := c.want(201, "POST", "/sobjects/Lead", object{"LastName": "A", "Company": "C"}, "Sforce-Auto-Assign", "false").(object)["id"].(string)
+	mine := owner(made)
+	if mine == queue {
+		t.Error("the rule ran although the request said no")
+	}
+	c.want(204, "PATCH", "/sobjects/Lead/"+made, object{"Title": "T"}, "Sforce-Auto-Assign", "FALSE")
+	if owner(made) != mine {
+		t.Error("an update that said no was reassigned")
+	}
+	c.want(204, "PATCH", "/sobjects/Lead/"+made, object{"Title": "U"})
+	if owner(made) != queue {
+		t.Errorf("an update without the header left the lead to %v", owner(made))
+	}
+	for rule, want := range map[string]any{"": mine, "01Q000000000001AAA": queue} {
+		body := object{"object": "Lead", "operation": "insert"}
+		if rule != "" {
+			body["assignmentRuleId"] = rule
+		}
+		j := c.want(200, "POST", "/jobs/ingest", body).(object)["id"].(string)
+		c.want(201, "PUT", "/jobs/ingest/"+j+"/batches", "LastName,Company\nBulk"+rule+",C\n")
+		c.want(200, "PATCH", "/jobs/ingest/"+j, object{"state": "UploadComplete"})
+		c.until("/jobs/ingest/" + j)
+		if rows := c.query("SELECT OwnerId FROM Lead WHERE LastName = 'Bulk" + rule + "'"); len(rows) != 1 || rows[0]["OwnerId"] != want {
+			t.Errorf("a bulk job with the rule %q gave %v, want %v", rule, rows, want)
+		}
+	}
+	// People are not programs.
+	id := must[string](t)(c.org.Create("Lead", object{"LastName": "P", "Company": "C"}))
+	if owner(id) == queue {
+		t.Error("the rule ran for a person")
+	}
+}
+
+// What hangs from a master counts in it and goes with it; the master's stamp moves when its sum does, and a formula's does not.
+func TestRollUps(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 2, 12, 0, 0, 0, time.UTC)
+	c := start(t, simorg.Config{Seed: 43, Leads: 20, Contacts: 10, SessionTimeout: 24 * time.Hour, Now: func() time.Time { return now }})
+	contact := must[string](t)(c.org.Create("Contact", object{"LastName": "A", "Email": "a@example.com"}))
+	id := must[string](t)(c.org.Create("Subscription__c", object{"Contact__c": contact, "Price__c": 10}))
+	get := func() object { f, _ := c.org.Get("Subscription__c", id); return f }
+	first := get()
+	now = now.Add(time.Minute)
+	license := must[string](t)(c.org.Create("License__c", object{"Subscription__c": id, "Unit_Price__c": 1.5}))
+	must[string](t)(c.org.Create("License__c", object{"Subscription__c": id, "Unit_Price__c": 2.25}))
+	if f := get(); fmt.Sprintf("%v %v", f["License_Count__c"], f["License_Total__c"]) != "2 3.75" || f["SystemModstamp"] == first["SystemModstamp"] {
+		t.Errorf("the subscription sums up to %v and %v at %v", f["License_Count__c"], f["License_Total__c"], f["SystemModstamp"])
+	}
+	stamp := get()["SystemModstamp"]
+	now = now.Add(time.Minute)
+	ok(t, c.org.Update("Contact", contact, object{"Email": "b@example.com"}))
+	if f := get(); f["Contact_Email__c"] != "b@example.com" || f["SystemModstamp"] != stamp {
+		t.Errorf("the formula says %v at %v", f["Contact_Email__c"], f["SystemModstamp"])
+	}
+	ok(t, c.org.Delete("License__c", license))
+	if f := get(); fmt.Sprintf("%v %v", f["License_Count__c"], f["License_Total__c"]) != "1 2.25" {
+		t.Errorf("after a deletion it sums up to %v and %v", f["License_Count__c"], f["License_Total__c"])
+	}
+	ok(t, c.org.Undelete(license))
+	if f := get(); fmt.Sprint(f["License_Count__c"]) != "2" {
+		t.Errorf("after the undeletion it counts %v", f["License_Count__c"])
+	}
+	ok(t, c.org.Delete("Subscription__c", id))
+	if f, _ := c.org.Get("License__c", license); f["IsDeleted"] != true {
+		t.Error("the detail outlived its master")
+	}
+	ok(t, c.org.Undelete(id))
+	if f := get(); fmt.Sprint(f["License_Count__c"]) != "2" {
+		t.Errorf("with its master undeleted it counts %v", f["License_Count__c"])
+	}
+	for _, f := range c.want(200, "GET", "/sobjects/Subscription__c/describe", nil).(object)["fields"].([]any) {
+		f := f.(object)
+		if f["name"] == "License_Count__c" && (f["calculated"] != true || f["calculatedFormula"] != nil || f["updateable"] != false) {
+			t.Errorf("the roll-up is described as %v", f)
+		}
+	}
+	c.wantError(400, "REQUIRED_FIELD_MISSING", "POST", "/sobjects/License__c", object{})
+	c.wantError(400, "INVALID_FIELD_FOR_INSERT_UPDATE", "PATCH", "/sobjects/License__c/"+license, object{"Subscription__c": id})
+}
+
+// Both custom objects that hang from a person have a field of each type.
+func TestEveryType(t *testing.T) {
+	t.Parallel()
+	c := start(t, simorg.Config{Seed: 44, Leads: 20, Contacts: 10})
+	want := "boolean currency date datetime double email encryptedstring id location multipicklist percent phone picklist reference string textarea time url"
+	for _, name := range []string{"Subscription__c", "Product_Interest__c"} {
+		types := map[string]bool{}
+		formulas := 0
+		for _, f := range c.want(200, "GET", "/sobjects/"+name+"/describe", nil).(object)["fields"].([]any) {
+			f := f.(object)
+			types[f["type"].(string)] = true
+			if f["calculatedFormula"] != nil {
+				formulas++
+			}
+		}
+		for _, kind := range strings.Fields(want) {
+			if !types[kind] {
+				t.Errorf("%s has no field of the type %s", name, kind)
+			}
+		}
+		if formulas < 3 {
+			t.Errorf("%s has %d formulas", name, formulas)
+		}
+	}
+}
+
+// A long delete log is trimmed by the platform's own job.
+func TestDeleteLogTrimsItself(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 2, 12, 0, 0, 0, time.UTC)
+	began := now
+	c := start(t, simorg.Config{Seed: 45, Leads: 20, DeleteLogRows: 2, SessionTimeout: 48 * time.Hour, Now: func() time.Time { return now }})
+	del := func() {
+		t.Helper()
+		ok(t, c.org.Delete("Lead", must[string](t)(c.org.Create("Lead", object{"LastName": "1", "Company": "C"}))))
+	}
+	listed := func() (int, any) {
+		m := c.want(200, "GET", "/sobjects/Lead/deleted/?start="+url.QueryEscape(began.Add(-time.Hour).Format(time.RFC3339))+"&end="+url.QueryEscape(now.Add(time.Minute).Format(time.RFC3339)), nil).(object)
+		return len(m["deletedRecords"].([]any)), m["earliestDateAvailable"]
+	}
+	del()
+	del()
+	listed()
+	now = now.Add(3 * time.Hour)
+	if n, _ := listed(); n != 2 {
+		t.Errorf("a short log was trimmed: %d are left", n)
+	}
+	del()
+	now = now.Add(150 * time.Minute)
+	if n, earliest := listed(); n != 0 || earliest != "2026-11-02T15:30:00.000+0000" {
+		t.Errorf("%d are left from %v", n, earliest)
+	}
+}

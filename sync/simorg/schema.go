@@ -52,6 +52,7 @@ type field struct {
 	pos     int // place in a version's cells
 	salt    uint64
 	isID    bool
+	rollup  bool // derive sums up other rows: describe says calculated, and no formula
 	custom  bool
 	hidden  bool
 	removed bool
@@ -116,8 +117,8 @@ type rules struct {
 	check func(tx *Tx, r *draft) *rowError
 	// after runs when the row is saved, in the same transaction.
 	after func(tx *Tx, r *draft)
-	// deleted runs when the row is deleted, in the same transaction.
-	deleted func(tx *Tx, r row)
+	// deleted runs when the row is deleted, in the same transaction, and undeleted when it comes back.
+	deleted, undeleted func(tx *Tx, r row)
 }
 
 func (o *object) field(name string) *field {

@@ -45,7 +45,7 @@ type Tx struct {
 	undone  []undo // what store replaced, so that one refused row of many leaves nothing
 	done    bool
 
-	// assign is the assignment rule that runs on new leads; nil where none does.
+	// assign is the assignment rule that runs on saved leads; nil where none does.
 	assign func(given assignments) assignments
 	// allowDuplicates lets rows pass that a duplicate rule only warns of.
 	allowDuplicates bool
@@ -187,6 +187,9 @@ func (tx *Tx) commit() error {
 		old, was := v.at(k.t, k.i)
 		wasLive := was && !v.deleted(old)
 		isLive := !n.gone && !v.deleted(row{k.t, k.i, n})
+		if wasLive && !isLive {
+			o.deletions = append(o.deletions, o.now().UnixMilli())
+		}
 		if wasLive != isLive {
 			// The count of untouched rows may not have been made yet; the difference is kept all the same.
 			if isLive {

@@ -40,7 +40,11 @@ await step('oauth: authorize, exchange, identity', async () => {
 await step('oauth: an ended session is refreshed once and the call repeated', async () => {
   await fetch(`${loginUrl}/simorg/control/expire-sessions`, { method: 'POST' });
   let refreshed = 0;
-  conn.on('refresh', () => refreshed++);
+  conn.on('refresh', (token, reply) => {
+    refreshed++;
+    // Where refresh tokens rotate, the old one is dead by now; keeping the new one is up to jsforce's user.
+    if (reply.refresh_token) conn.refreshToken = reply.refresh_token;
+  });
   const r = await conn.query('SELECT Id FROM Lead LIMIT 1');
   assert.equal(r.records.length, 1);
   assert.equal(refreshed, 1);
@@ -153,6 +157,40 @@ await step('bulk 2.0: ingest', async () => {
   assert.equal(done.failedResults.length, 1);
   assert.match(done.failedResults[0].sf__Error, /^REQUIRED_FIELD_MISSING:/);
   assert.equal(done.successfulResults[0].sf__Created, 'true');
+});
+
+await step('collections: upsert by external id, all or none', async () => {
+  const first = await conn.sobject('Contact').upsert([{ Marketing_Id__c: 'js-1', LastName: 'One' }, { Marketing_Id__c: 'js-2', LastName: 'Two' }], 'Marketing_Id__c');
+  assert.deepEqual(first.map((r) => r.created), [true, true]);
+  const again = await conn.sobject('Contact').upsert([{ Marketing_Id__c: 'js-2', Title: 'T' }, { Marketing_Id__c: 'js-3', FirstName: 'nobody' }], 'Marketing_Id__c');
+  assert.deepEqual(again.map((r) => r.success), [true, false]);
+  assert.equal(again[0].created, false);
+  assert.equal(again[0].id, first[1].id);
+  const rolledBack = await conn.sobject('Contact').create([{ LastName: 'Three' }, {}], { allOrNone: true });
+  assert.ok(rolledBack.every((r) => !r.success));
+  assert.equal(rolledBack[0].errors[0].statusCode, 'ALL_OR_NONE_OPERATION_ROLLED_BACK');
+});
+
+await step('bulk 2.0: upsert, update and delete', async () => {
+  const load = (operation, input, externalIdFieldName) => conn.bulk2.loadAndWaitForResults({ object: 'Lead', operation, externalIdFieldName, input, pollInterval: 50, pollTimeout: 20000 });
+  const up = await load('upsert', [{ Marketing_Id__c: 'jb-1', LastName: 'One', Company: 'C' }, { Marketing_Id__c: 'jb-2', LastName: 'Two', Company: 'C' }], 'Marketing_Id__c');
+  assert.equal(up.successfulResults.length, 2);
+  const ids = Object.fromEntries(up.successfulResults.map((r) => [r.Marketing_Id__c, r.sf__Id]));
+  const changed = await load('update', [{ Id: ids['jb-1'], Title: 'T', Company: '' }]);
+  assert.equal(changed.successfulResults[0].sf__Created, 'false');
+  const got = await conn.sobject('Lead').retrieve(ids['jb-1']);
+  assert.deepEqual([got.Title, got.Company], ['T', 'C']);
+  const gone = await load('delete', [{ Id: ids['jb-1'] }, { Id: ids['jb-1'] }]);
+  assert.equal(gone.successfulResults.length, 1);
+  assert.match(gone.failedResults[0].sf__Error, /^ENTITY_IS_DELETED:/);
+});
+
+await step('describe says what can be written', async () => {
+  const lead = await conn.describe('Lead');
+  const key = lead.fields.find((f) => f.name === 'Marketing_Id__c');
+  assert.deepEqual([key.externalId, key.unique, key.createable, key.updateable], [true, true, true, true]);
+  const name = lead.fields.find((f) => f.name === 'Name');
+  assert.deepEqual([name.createable, name.updateable], [false, false]);
 });
 
 await step('revoke', async () => {
