@@ -266,3 +266,6 @@ func (db *DB) links(ctx context.Context, r *Record) error {
 	}
 	return nil
 }
+
+// LocalKey is how a record of a local id is asked for.
+func LocalKey(id int64) string { return strconv.FormatInt(id, 10) }

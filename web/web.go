@@ -138,6 +138,8 @@ func (s *Server) routes() http.Handler {
 				r.Get(templates.URLErrorsCSV, do(h.ExportErrors))
 				r.Get(templates.URLConflicts, do(h.ShowConflicts))
 				r.Get(templates.URLConflictsCSV, do(h.ExportConflicts))
+				r.Get(templates.URLRecords, do(h.ShowRecords))
+				r.Get(templates.URLRecords+"/{name}/{id}", do(h.ShowRecord))
 				r.Get(templates.URLConnection, do(h.ShowConnection))
 				r.Get(templates.URLSettings, do(h.ShowSettings))
 				r.Post(templates.URLLanguage, do(h.SetLanguage))
@@ -156,6 +158,10 @@ func (s *Server) routes() http.Handler {
 					r.Post(templates.URLErrorsDrop, do(h.DropRefused))
 					r.Post(templates.URLConflictsSeen, do(h.SeeConflicts))
 					r.Post(templates.URLConflicts+"/{id}", do(h.OverturnConflict))
+					r.Get(templates.URLRecords+"/{name}/new", do(h.ShowNewRecord))
+					r.Post(templates.URLRecords+"/{name}/new", do(h.SaveNewRecord))
+					r.Get(templates.URLRecords+"/{name}/{id}/edit", do(h.ShowEditRecord))
+					r.Post(templates.URLRecords+"/{name}/{id}/edit", do(h.SaveRecord))
 				})
 
 				// Admins decide what syncs, with which credentials, and who is here.
