@@ -69,7 +69,7 @@ func (h *Handlers) ExportHistory(w http.ResponseWriter, r *http.Request) error {
 	out := csv.NewWriter(w)
 	if err := out.Write([]string{
 		"run", "cycle", "object", "kind", "result", "requested_by", "started_at", "ended_at",
-		"read", "new", "changed", "deleted", "unchanged", "sent", "set_aside", "api_calls", "error_code", "error",
+		"read", "new", "changed", "deleted", "unchanged", "sent", "set_aside", "conflicts", "api_calls", "error_code", "error",
 	}); err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func historyLine(r models.Run) []string {
 	}
 	return []string{
 		n(r.ID), cycle, r.Object, string(r.Kind), string(r.State), cell(r.RequestedBy), at(r.StartedAt), at(r.EndedAt),
-		n(r.Read), n(r.New), n(r.Changed), n(r.Deleted), n(r.Unchanged), n(r.Sent), n(r.Refused), n(r.APICalls), r.ErrorCode, cell(r.Error),
+		n(r.Read), n(r.New), n(r.Changed), n(r.Deleted), n(r.Unchanged), n(r.Sent), n(r.Refused), n(r.Conflicts), n(r.APICalls), r.ErrorCode, cell(r.Error),
 	}
 }
 

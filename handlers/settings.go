@@ -13,7 +13,7 @@ import (
 	"github.com/tandem-sync/tandem/templates/locale"
 )
 
-const auditShown = 50
+const auditShown = 10
 
 // ShowSettings shows people, language, and what this installation is set to.
 func (h *Handlers) ShowSettings(w http.ResponseWriter, r *http.Request) error {

@@ -83,6 +83,27 @@ func (db *DB) AnswerApproval(ctx context.Context, id int64, yes bool, actor stri
 	return a, err
 }
 
+// AnsweredApprovals lists the questions that were answered, newest first.
+func (db *DB) AnsweredApprovals(ctx context.Context, limit int) ([]Approval, error) {
+	var a []Approval
+	return a, db.gorm.WithContext(ctx).Where("answered_at IS NOT NULL").Order("id DESC").Limit(limit).Find(&a).Error
+}
+
+// AskFirstSendAgain puts the question of the first sending once more after somebody said no to it.
+func (db *DB) AskFirstSendAgain(ctx context.Context, actor string) error {
+	last, err := db.LastApproval(ctx, ApproveFirstSend, "")
+	if err != nil {
+		return err
+	}
+	if last.Answer == nil || *last.Answer {
+		return refuse(CodeConflict, "approval.not_denied")
+	}
+	if _, err := db.AskApproval(ctx, ApproveFirstSend, "", last.Counts); err != nil {
+		return err
+	}
+	return db.auditAlone(ctx, actor, "approval.ask", "", map[string]string{"kind": string(ApproveFirstSend)})
+}
+
 // Notice is news that a person should see once. Message is a key of the catalogue of sentences, Params what its sentence names.
 type Notice struct {
 	ID      int64 `gorm:"primaryKey"`

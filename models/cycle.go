@@ -181,8 +181,47 @@ func (db *DB) audit(tx *gorm.DB, actor, action, subject string, detail map[strin
 	return tx.Create(&AuditEntry{At: db.Now(), Actor: actor, Action: action, Subject: subject, Detail: detail}).Error
 }
 
-// Audit lists what people did, newest first.
+// Audit lists the newest things that people did, newest first.
 func (db *DB) Audit(ctx context.Context, limit int) ([]AuditEntry, error) {
+	return db.AuditLog(ctx, AuditFilter{Limit: limit})
+}
+
+// AuditFilter narrows the audit log. Its zero value means everything, newest first.
+type AuditFilter struct {
+	Actor    string
+	From, To time.Time // half-open
+	Before   int64     // older ones than this, for the next page
+	Limit    int       // at most; 100 if 0
+}
+
+// AuditLog lists what people did, newest first.
+func (db *DB) AuditLog(ctx context.Context, f AuditFilter) ([]AuditEntry, error) {
+	q := db.gorm.WithContext(ctx).Order("id DESC")
+	if f.Actor != "" {
+		q = q.Where("actor = ?", f.Actor)
+	}
+	if !f.From.IsZero() {
+		q = q.Where("at >= ?", f.From)
+	}
+	if !f.To.IsZero() {
+		q = q.Where("at < ?", f.To)
+	}
+	if f.Before > 0 {
+		q = q.Where("id < ?", f.Before)
+	}
+	if f.Limit <= 0 {
+		f.Limit = 100
+	}
 	var a []AuditEntry
-	return a, db.gorm.WithContext(ctx).Order("id DESC").Limit(limit).Find(&a).Error
+	return a, q.Limit(f.Limit).Find(&a).Error
+}
+
+// AuditActors lists who did something, to choose from.
+func (db *DB) AuditActors(ctx context.Context) ([]string, error) {
+	var a []string
+	return a, db.gorm.WithContext(ctx).Raw(`SELECT DISTINCT actor FROM admin.audit WHERE actor <> '' ORDER BY actor LIMIT 500`).Scan(&a).Error
+}
+
+func (db *DB) auditAlone(ctx context.Context, actor, action, subject string, detail map[string]string) error {
+	return db.audit(db.gorm.WithContext(ctx), actor, action, subject, detail)
 }

@@ -33,6 +33,8 @@ type Refusal struct {
 	Changes    []FieldChange `gorm:"-"` // what was to change
 	Candidates []Candidate   `gorm:"-"` // the records that it may be, where several are
 	Allowed    []string      `gorm:"-"` // the values that would be taken, where Salesforce tells
+	RetriedAt  *time.Time    `gorm:"-"` // when somebody sent it again last
+	RetriedBy  string        `gorm:"-"`
 }
 
 // Directions of a refusal.
@@ -147,6 +149,18 @@ func (db *DB) RefusedCodes(ctx context.Context) ([]string, error) {
 	return codes, db.gorm.WithContext(ctx).Raw(`SELECT DISTINCT code FROM mirror.refused ORDER BY code`).Scan(&codes).Error
 }
 
+// CauseCount is one cause of refusals and how many records it holds back.
+type CauseCount struct {
+	Code  string
+	Count int64
+}
+
+// CausesOf counts what is set aside of an object by code, the most first.
+func (db *DB) CausesOf(ctx context.Context, object string) ([]CauseCount, error) {
+	var c []CauseCount
+	return c, db.gorm.WithContext(ctx).Raw(`SELECT code, count(*) AS count FROM mirror.refused WHERE object = ? GROUP BY code ORDER BY 2 DESC, 1 LIMIT 5`, object).Scan(&c).Error
+}
+
 // tellRefusals adds what people read beside the view's columns: names, what was to change, candidates.
 func (db *DB) tellRefusals(ctx context.Context, rows []Refusal) error {
 	byObject := map[string][]int{}
@@ -204,6 +218,12 @@ func (r *Refusal) read(table Described) {
 	base, _ := d["base"].(map[string]any)
 	changed, _ := d["changed"].(map[string]any)
 	r.Changes = fieldChanges(table, base, changed)
+	r.RetriedBy, _ = d["retried_by"].(string)
+	if at, ok := d["retried_at"].(string); ok {
+		if t, err := time.Parse(time.RFC3339, at); err == nil {
+			r.RetriedAt = &t
+		}
+	}
 	candidates, _ := d["candidates"].([]any)
 	for _, c := range candidates {
 		switch c := c.(type) {

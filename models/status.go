@@ -42,6 +42,8 @@ type Status struct {
 	API        APIStatus        `json:"api"`
 	Connection ConnectionStatus `json:"connection"`
 	Today      Totals           `json:"-"`
+	Approvals  []Approval       `json:"-"` // what waits for a person's yes
+	Denied     *Approval        `json:"-"` // the first sending, where somebody said no to it
 	Now        time.Time        `json:"-"`
 }
 
@@ -79,6 +81,8 @@ type ObjectStatus struct {
 	ErrorCode          string           `json:"-"`
 	Deleted            int64            `json:"-"`
 	OldestToSend       *time.Time       `json:"-"`
+	SetOut             int64            `json:"-"` // of Refused, the local changes that Salesforce refused
+	Backlog            Backlog          `json:"-"`
 	Run                *Run             `json:"-"` // the one under way
 	Hours              [24]HourActivity `json:"-"` // the last 24 hours, oldest first
 }
@@ -91,6 +95,7 @@ type HourActivity struct {
 // Totals are today's sums, from midnight UTC.
 type Totals struct {
 	In, Out, Refused, ToSend int64
+	SetAside                 int64 // local changes that Salesforce refused, open now
 }
 
 // APIStatus tells of the org's daily API calls. Budget is Tandem's share of them.
@@ -190,8 +195,16 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 	}
 	for _, o := range s.Objects {
 		s.Today.ToSend += o.ToSend
+		s.Today.SetAside += o.SetOut
 	}
-	return s, nil
+	if s.Approvals, err = db.OpenApprovals(ctx); err != nil {
+		return s, err
+	}
+	first, err := db.LastApproval(ctx, ApproveFirstSend, "")
+	if err == nil && first.Answer != nil && !*first.Answer {
+		s.Denied = &first
+	}
+	return s, ignoreMissing(err)
 }
 
 func (db *DB) cycleStatus(ctx context.Context, s *Status, paused bool, workers int) error {
@@ -238,6 +251,14 @@ func (db *DB) objectStatuses(ctx context.Context, s *Status) error {
 	if err != nil {
 		return err
 	}
+	out, err := db.refusedOut(ctx)
+	if err != nil {
+		return err
+	}
+	backlogs, err := db.backlogs(ctx)
+	if err != nil {
+		return err
+	}
 	var hours []struct {
 		Object  string
 		Hour    int
@@ -262,6 +283,8 @@ func (db *DB) objectStatuses(ctx context.Context, s *Status) error {
 				line.Watermark, line.OldestToSend = m.Watermark, m.OldestToSend
 			}
 		}
+		line.SetOut = out[o.Name]
+		line.Backlog = backlogs[o.Name].of(line.ToSend + line.SetOut)
 		for i := range runs {
 			// Of a resync and a run of the cycle, the one that works is shown.
 			if runs[i].Object == o.Name && (line.Run == nil || runs[i].State == RunRunning) {
@@ -286,6 +309,7 @@ func (db *DB) objectStatuses(ctx context.Context, s *Status) error {
 type ObjectDetail struct {
 	ObjectStatus
 	Behind time.Duration // how far the watermark is behind now; 0 if nothing was read yet
+	Causes []CauseCount  // why records of it are set aside
 	Runs   []Run         // the last ones
 	Series []CyclePoint  // what came in and went out in the last cycles, oldest first
 }
@@ -311,11 +335,16 @@ func (db *DB) ObjectDetail(ctx context.Context, name string) (ObjectDetail, erro
 		if o.Watermark != nil {
 			d.Behind = max(s.Now.Sub(*o.Watermark), 0)
 		}
+		if d.Causes, err = db.CausesOf(ctx, name); err != nil {
+			return d, err
+		}
 		if d.Runs, err = db.Runs(ctx, RunFilter{Object: name, Limit: 20}); err != nil {
 			return d, err
 		}
-		err = db.gorm.WithContext(ctx).Raw(`SELECT cycle, at, "in", out FROM (SELECT cycle, requested_at AS at, new + changed + deleted AS "in", sent AS out
-			FROM admin.runs WHERE object = ? AND kind = 'changes' AND cycle IS NOT NULL AND ended_at IS NOT NULL ORDER BY id DESC LIMIT 60) l ORDER BY at`, name).Scan(&d.Series).Error
+		// What a cycle sent is of another run than what it read.
+		err = db.gorm.WithContext(ctx).Raw(`SELECT cycle, min(requested_at) AS at, sum(new + changed + deleted) AS "in", sum(sent) AS out FROM admin.runs
+			WHERE object = ? AND kind IN ('changes', 'send') AND ended_at IS NOT NULL AND cycle IN (SELECT cycle FROM admin.runs WHERE object = ? AND kind = 'changes' AND cycle IS NOT NULL AND ended_at IS NOT NULL ORDER BY id DESC LIMIT 60)
+			GROUP BY cycle ORDER BY cycle`, name, name).Scan(&d.Series).Error
 		return d, err
 	}
 	return ObjectDetail{}, ErrNotFound

@@ -36,12 +36,27 @@ func (q ConflictsQuery) URL(path string) string {
 	return path + "?" + v.Encode()
 }
 
+// reasons are the sentences in which decisions are kept, and the keys by which they are told in each language. What is kept in
+// other words, as Salesforce's own, is told as it is.
+var reasons = map[string]string{
+	"The edit was taken back here before it was sent.":                             "reason.undone",
+	"An empty value does not overwrite a filled one: that is set for this field.":  "reason.blank",
+	"The field keeps its first value: that is set for it.":                         "reason.keep_first",
+	"That is set for this field.":                                                  "reason.policy",
+	"The later edit wins: that is set for this field.":                             "reason.newer",
+	"The later edit wins, and Salesforce does not say when it changed the record.": "reason.unknown",
+}
+
+func reasonText(p Page, kept string) string {
+	if key, ok := reasons[kept]; ok {
+		return p.L.T(key)
+	}
+	return kept
+}
+
 // conflictWon says who won, and why where that is known.
 func conflictWon(p Page, c models.Conflict) string {
-	reason := c.Reason
-	if key := "conflict.reason." + c.Reason; p.L.Has(key) {
-		reason = p.L.T(key)
-	}
+	reason := reasonText(p, c.Reason)
 	if c.Winner == "" {
 		if reason == "" {
 			return p.L.T("conflicts.asks")

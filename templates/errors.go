@@ -123,3 +123,11 @@ func recordTitle(name string, id int64, sfid string) string {
 }
 
 func joinList(list []string) string { return strings.Join(list, ", ") }
+
+// causeShort names a cause in a few words, for a list of counts.
+func causeShort(p Page, code string) string {
+	if key := "cause." + code; p.L.Has(key) {
+		return p.L.T(key)
+	}
+	return code
+}

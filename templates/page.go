@@ -176,7 +176,7 @@ func sparkTotal(hours [24]models.HourActivity) (in, out int64) {
 }
 
 // chart are the bars of an object's changes per cycle, and the lines that help to read them.
-type chartBar struct{ x, width, y, height, title string }
+type chartBar struct{ x, width, y, height, title, tone string }
 
 type chartLine struct{ y, label string }
 
@@ -193,15 +193,24 @@ func chart(l *locale.Locale, points []models.CyclePoint) (bars []chartBar, lines
 	top := niceTop(most)
 	step := float64(chartWidth-chartLeft) / float64(max(len(points), 24))
 	for i, p := range points {
-		h := float64(p.In) / float64(top) * chartHeight
-		if p.In > 0 {
-			h = max(h, 1)
+		title := l.T("cycle.number", "n", l.Number(p.Cycle)) + ", " + l.Time(p.At) + ": " + l.Number(p.In) + " " + l.T("legend.from") + ", " + l.Number(p.Out) + " " + l.T("legend.to")
+		floor := float64(chartHeight)
+		// What went out stands on what came in.
+		for _, part := range []struct {
+			n    int64
+			tone string
+		}{{p.In, "pea"}, {p.Out, "carrot"}} {
+			if part.n == 0 {
+				continue
+			}
+			h := max(float64(part.n)/float64(top)*chartHeight, 1)
+			floor -= h
+			bars = append(bars, chartBar{
+				x: fmt.Sprintf("%.1f", chartLeft+float64(i)*step), width: fmt.Sprintf("%.1f", max(step-4, 2)),
+				y: fmt.Sprintf("%.1f", floor), height: fmt.Sprintf("%.1f", h), title: title, tone: part.tone,
+			})
+			floor--
 		}
-		bars = append(bars, chartBar{
-			x: fmt.Sprintf("%.1f", chartLeft+float64(i)*step), width: fmt.Sprintf("%.1f", max(step-4, 2)),
-			y: fmt.Sprintf("%.1f", chartHeight-h), height: fmt.Sprintf("%.1f", h),
-			title: l.T("cycle.number", "n", l.Number(p.Cycle)) + ", " + l.Time(p.At) + ": " + l.Number(p.In),
-		})
 	}
 	for i := int64(1); i <= 4; i++ {
 		if top*i%4 == 0 {
@@ -341,7 +350,11 @@ func objectTabs(p Page, o models.ObjectDetail) []objectTab {
 	if o.Refused > 0 {
 		errors.count = p.L.Number(o.Refused)
 	}
-	return append(tabs, errors)
+	tabs = append(tabs, errors)
+	if p.May(models.RoleAdmin) {
+		tabs = append(tabs, objectTab{"settings", p.L.T("object.tab.settings"), URLObjectSettings(o.Name), ""})
+	}
+	return tabs
 }
 
 // forecast says how far Tandem's share of the calls reaches.

@@ -133,14 +133,6 @@ func applicationOf(p Page, name string) string {
 	return name
 }
 
-// settledReason is why an edit ended as it did, where somebody or something gave a reason.
-func settledReason(p Page, e models.StoryEvent) string {
-	if key := "settled.reason." + e.Reason; p.L.Has(key) {
-		return p.L.T(key)
-	}
-	return e.Reason
-}
-
 // formValue is what a form's field shows: what was typed, or what is there.
 func (p RecordFormProps) formValue(f models.RecordField) string {
 	if v, ok := p.Typed[f.Column]; ok {
@@ -213,4 +205,6 @@ func lengthOf(f models.RecordField) string {
 }
 
 // wide tells whether a field needs the form's whole width.
-func wideField(f models.RecordField) bool { return f.Type == "textarea" || f.Length > 255 && f.Type != "multipicklist" }
+func wideField(f models.RecordField) bool {
+	return f.Type == "textarea" || f.Length > 255 && f.Type != "multipicklist"
+}

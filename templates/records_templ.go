@@ -1241,7 +1241,7 @@ func storyLine(p RecordProps, e models.StoryEvent) templ.Component {
 				}
 			}
 		}
-		if reason := settledReason(p.Page, e); reason != "" {
+		if reason := reasonText(p.Page, e.Reason); reason != "" {
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 105, "<p class=\"quote\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err

@@ -35,6 +35,7 @@ const (
 	URLConflictsSeen = "/conflicts/seen"
 	URLRecords       = "/records"
 	URLApprovals     = "/approvals"
+	URLApprovalAgain = "/approvals/again"
 	URLAudit         = "/settings/audit"
 	URLAuditCSV      = "/settings/audit.csv"
 )

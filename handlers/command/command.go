@@ -74,6 +74,7 @@ var commands = []command{
 	{"resync", "NAME [--wait]", "command.resync", resync},
 	{"pause", "[NAME]", "command.pause", pause},
 	{"resume", "[NAME]", "command.resume", resume},
+	{"approve", "[--yes]", "command.approve", approve},
 	{"status", "[--json]", "command.status", status},
 	{"user", "add EMAIL --role ROLE | reset-password EMAIL", "command.user", user},
 }
