@@ -319,7 +319,7 @@ func TestAnOrgThatIsNotOurs(t *testing.T) {
 	if !strings.Contains(said, otherorg.ID("00D", 1)) {
 		t.Errorf("connect said %q, want the org by its id, for its name is hidden", said)
 	}
-	i.start("worker")
+	worker, _ := i.start("worker")
 	follow := func(after string) {
 		t.Helper()
 		i.run("sync", "--wait")
@@ -359,6 +359,24 @@ func TestAnOrgThatIsNotOurs(t *testing.T) {
 
 	o.EndSessions()
 	follow("the session ended")
+	// In cycles that nobody asked for, an org without composite requests is not asked for every describe.
+	if err := worker.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = worker.Wait()
+	i.env = append(i.env, "TANDEM_REST=1s")
+	i.start("worker")
+	i.run("sync", "--wait")
+	var cycle int
+	if err := i.pool.QueryRow(t.Context(), `SELECT max(number) FROM admin.cycles`).Scan(&cycle); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; n <= 4; n++ {
+		i.until("an idle cycle ended", `SELECT EXISTS (SELECT FROM admin.cycles WHERE number = $1 AND ended_at IS NOT NULL)`, cycle+n)
+		if calls := o.Calls(); n > 1 && calls["GET sobjects/describe"] > 2 {
+			t.Errorf("an idle cycle described %d objects one by one: %v", calls["GET sobjects/describe"], calls)
+		}
+	}
 	if strange := o.Strange(); len(strange) > 0 {
 		t.Errorf("requests that the documentation does not have: %q", strange)
 	}

@@ -15,6 +15,7 @@ type Cycle struct {
 	StartedAt     time.Time
 	EndedAt       *time.Time
 	NextAt        *time.Time
+	Asked         bool   // by somebody, rather than being due
 	ObjectsDone   int    `gorm:"->"`
 	CurrentObject string `gorm:"->"`
 }
@@ -22,7 +23,7 @@ type Cycle struct {
 // TableName is where cycles are.
 func (Cycle) TableName() string { return "admin.cycles" }
 
-const cycleColumns = `c.number, c.started_at, c.ended_at, c.next_at,
+const cycleColumns = `c.number, c.started_at, c.ended_at, c.next_at, c.asked,
 	(SELECT count(*) FROM admin.runs r WHERE r.cycle = c.number) AS objects_total,
 	(SELECT count(*) FROM admin.runs r WHERE r.cycle = c.number AND r.ended_at IS NOT NULL) AS objects_done,
 	coalesce((SELECT r.object FROM admin.runs r WHERE r.cycle = c.number AND r.state = 'running' ORDER BY r.phase = 'reading' DESC, r.id LIMIT 1), '') AS current_object`
@@ -64,10 +65,12 @@ func (db *DB) OpenCycle(ctx context.Context, objects []string) (Cycle, []Run, er
 		}
 		now := db.Now()
 		c = Cycle{Number: last + 1, ObjectsTotal: len(objects), StartedAt: now}
-		if err := tx.Create(&c).Error; err != nil {
-			return err
+		asked := tx.Exec(`UPDATE admin.state SET sync_asked = false WHERE sync_asked`)
+		if asked.Error != nil {
+			return asked.Error
 		}
-		if err := tx.Exec(`UPDATE admin.state SET sync_asked = false WHERE sync_asked`).Error; err != nil {
+		c.Asked = asked.RowsAffected > 0
+		if err := tx.Create(&c).Error; err != nil {
 			return err
 		}
 		var synced []string

@@ -71,7 +71,14 @@ func (w *describeWorker) Work(ctx context.Context, job *river.Job[describeArgs])
 		return err
 	}
 	conditional := job.Args.Cycle%describeFullEvery != 0 && asked.IsZero()
-	wrong, err := e.describe(ctx, client, append(names, hidden...), conditional)
+	names = append(names, hidden...)
+	if client.DescribesOneByOne() && asked.IsZero() {
+		conditional = false // the answer that nothing changed costs as much
+		if names, err = e.describeTurn(ctx, job.Args.Cycle, names); err != nil {
+			return err
+		}
+	}
+	wrong, err := e.describe(ctx, client, names, conditional)
 	if err != nil {
 		return e.afterPiece(ctx, err, job.JobRow, waiting...)
 	}
@@ -106,9 +113,46 @@ const (
 	// coveredTurns and deletedTurns are how many objects a cycle asks the replication calls for, those asked longest ago
 	// first: a cycle in which nothing changed must stay near one call an object.
 	coveredTurns, deletedTurns = 1, 2
+	// describeTurns is how many objects a cycle describes where each costs a call.
+	describeTurns = 2
 	// coveredAge is when an object with changes is asked out of turn, so that its reads do not reach back ever further.
 	coveredAge = 15 * time.Minute
 )
+
+// describeTurn narrows what a cycle describes, where each describe costs a call: to what is not known yet, and of the rest to a few
+// in turn. A field that went meanwhile is found out by the query that names it; somebody who asked for the cycle gets all.
+func (e *Engine) describeTurn(ctx context.Context, number int64, names []string) ([]string, error) {
+	cycle, err := e.Models.Cycle(ctx, number)
+	if err != nil || cycle.Asked {
+		return names, err
+	}
+	var turn, known []string
+	for _, name := range names {
+		_, _, err := e.Mirror.Table(ctx, name)
+		switch {
+		case errors.Is(err, mirror.ErrNoTable):
+			turn = append(turn, name)
+		case err != nil:
+			return nil, err
+		default:
+			known = append(known, name)
+		}
+	}
+	return append(turn, inTurn(known, number, describeTurns)...), nil
+}
+
+// inTurn gives n of the names, others each time, and all of them in as few times as that takes.
+func inTurn(names []string, time int64, n int) []string {
+	if len(names) <= n {
+		return names
+	}
+	names = slices.Sorted(slices.Values(names))
+	turn := make([]string, n)
+	for i := range turn {
+		turn[i] = names[(time*int64(n)+int64(i))%int64(len(names))]
+	}
+	return turn
+}
 
 // asks says which replication calls an object's read makes beside its query.
 type asks struct{ covered, deleted bool }

@@ -122,6 +122,9 @@ func (c *Client) DescribeMany(ctx context.Context, asks []DescribeRequest) ([]De
 	return out, nil
 }
 
+// DescribesOneByOne tells that the org has refused composite requests, so that each describe costs a call.
+func (c *Client) DescribesOneByOne() bool { return c.noComposite.Load() }
+
 func (c *Client) describeBatch(ctx context.Context, asks []DescribeRequest) ([]Described, error) {
 	if len(asks) > 1 && !c.noComposite.Load() {
 		out, err := c.describeComposite(ctx, asks)
