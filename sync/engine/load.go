@@ -304,7 +304,9 @@ func (p *piece) finishLoad(ctx context.Context, load mirror.Load) (outcome, erro
 		// This load was left by an earlier run; what was asked for comes now.
 		return outcome{}, nil
 	}
-	return p.finish(ctx, load.Result())
+	o, err := p.finish(ctx, load.Result())
+	p.Mirror.Tidy(ctx, load)
+	return o, err
 }
 
 // awaitJob asks where Salesforce's job is. A young job is often done within the second: it is asked a few times before the

@@ -264,7 +264,7 @@ func (db *DB) ApplyPage(ctx context.Context, l Load, page Page, rows sobject.Row
 
 // FinishLoad ends a load all of whose pages are in and moves the object's watermark with it, in one transaction (Invariants 1
 // and 2). A load of all records that did not bring a record that was set aside before it resolves that. The indexes of a first
-// read's links are made before, and the statistics after, when nothing can fail any more. ErrNoLoad if the load is not open.
+// read's links are made before, and the statistics after, by Tidy. ErrNoLoad if the load is not open.
 func (db *DB) FinishLoad(ctx context.Context, id int64) (Load, error) {
 	l, lastKnown, allDone, err := db.LoadProgress(ctx, id)
 	if err != nil {
@@ -318,11 +318,19 @@ func (db *DB) FinishLoad(ctx context.Context, id int64) (Load, error) {
 	if err != nil {
 		return Load{}, fmt.Errorf("finish load %d: %w", id, err)
 	}
-	if l.New+l.Changed+l.Deleted > 0 {
-		db.tidy(ctx, t, l.Kind == LoadFirst)
-	}
 	l.State = LoadDone
 	return l, nil
+}
+
+// Tidy gives the planner its statistics of what a load that is done has written, when nobody waits for it any more. It is a comfort:
+// where it does not take place, autovacuum does the same later.
+func (db *DB) Tidy(ctx context.Context, l Load) {
+	if l.New+l.Changed+l.Deleted == 0 {
+		return
+	}
+	if t, _, err := db.Table(ctx, l.Object); err == nil {
+		db.tidy(ctx, t, l.Kind == LoadFirst)
+	}
 }
 
 // AbandonedLoads tells how many loads of a run were given up.

@@ -35,8 +35,9 @@ func main() {
 	binary := flag.String("tandem", "bin/tandem", "the program to measure")
 	least := flag.Float64("least", 1.2, "the ratio of rows per second to psql's below which the run fails")
 	most := flag.Int64("most-mib", 128, "the peak memory in MiB above which the run fails")
+	verbose := flag.Bool("v", false, "also tell where the time of each round went")
 	flag.Parse()
-	if err := run(context.Background(), *binary, *rows, *fields, *rounds, *least, *most); err != nil {
+	if err := run(context.Background(), *binary, *rows, *fields, *rounds, *least, *most, *verbose); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -50,9 +51,10 @@ type bench struct {
 	csv         string
 	columns     []string
 	rows        int
+	verbose     bool
 }
 
-func run(ctx context.Context, binary string, rows, fields, rounds int, least float64, mostMiB int64) error {
+func run(ctx context.Context, binary string, rows, fields, rounds int, least float64, mostMiB int64, verbose bool) error {
 	dir, err := os.MkdirTemp(benchRoot(), "tandem-bench-")
 	if err != nil {
 		return err
@@ -61,7 +63,7 @@ func run(ctx context.Context, binary string, rows, fields, rounds int, least flo
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // PostgreSQL's user passes through it
 		return err
 	}
-	b := &bench{binary: binary, dir: dir, rows: rows, csv: filepath.Join(dir, "lead.csv")}
+	b := &bench{binary: binary, dir: dir, rows: rows, verbose: verbose, csv: filepath.Join(dir, "lead.csv")}
 	if b.pg, err = localpg.Start(ctx, localpg.Config{DataDir: filepath.Join(dir, "pg")}); err != nil {
 		return err
 	}
@@ -314,11 +316,31 @@ func (b *bench) tandem(ctx context.Context, database string) (time.Duration, int
 		case state != "succeeded":
 			return 0, 0, fmt.Errorf("the run ended as %s: %s", state, message)
 		default:
+			if b.verbose {
+				if err := timeline(ctx, conn); err != nil {
+					return 0, 0, err
+				}
+			}
 			hwm, err := peakMiB(worker.Process.Pid)
 			return time.Duration(seconds * float64(time.Second)), hwm, err
 		}
 	}
 	return 0, 0, errors.New("the run did not end")
+}
+
+// timeline tells where a run's time went, in milliseconds from its start, by the rows that it left.
+func timeline(ctx context.Context, conn *pgx.Conn) error {
+	rows, err := conn.Query(ctx, `WITH r AS (SELECT * FROM admin.runs WHERE object = 'Lead' ORDER BY id LIMIT 1), l AS (SELECT * FROM mirror.loads ORDER BY id LIMIT 1), e (at, what) AS (
+			SELECT requested_at, 'asked for' FROM r UNION ALL SELECT started_at, 'load noted' FROM l UNION ALL SELECT ended_at, 'load ended' FROM l UNION ALL SELECT ended_at, 'run ended' FROM r
+			UNION ALL SELECT p.planned_at, 'page ' || p.seq || ' planned' FROM mirror.load_pages p UNION ALL SELECT p.done_at, 'page ' || p.seq || ' begun' FROM mirror.load_pages p)
+		SELECT (extract(epoch FROM e.at - r.started_at) * 1000)::int, e.what FROM e, r ORDER BY e.at`)
+	if err != nil {
+		return err
+	}
+	var at int
+	var what string
+	_, err = pgx.ForEachRow(rows, []any{&at, &what}, func() error { fmt.Printf("  %6d ms  %s\n", at, what); return nil })
+	return err
 }
 
 // peakMiB is the most memory that the process has had at once.
