@@ -44,6 +44,12 @@ func (db *DB) AskApproval(ctx context.Context, kind ApprovalKind, object string,
 	return a, err
 }
 
+// BrakePercent is the share of an object's records of which more deletions at once wait for a person's yes.
+func (db *DB) BrakePercent(ctx context.Context) (int, error) {
+	var percent int
+	return percent, db.gorm.WithContext(ctx).Raw(`SELECT brake_percent FROM admin.state`).Scan(&percent).Error
+}
+
 // OpenApprovals lists the questions that nobody has answered, oldest first.
 func (db *DB) OpenApprovals(ctx context.Context) ([]Approval, error) {
 	var a []Approval

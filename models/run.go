@@ -253,10 +253,13 @@ func (db *DB) FinishRun(ctx context.Context, id int64, o RunOutcome) error {
 		if err := tx.Model(&Run{}).Where("id = ?", id).Updates(set).Error; err != nil {
 			return err
 		}
-		switch o.State {
-		case RunSucceeded:
+		switch {
+		case o.State == RunSucceeded && r.Kind == RunSweep:
+			// Its ids were compared; that its records are in step is for the reads to say.
+			return wake(tx)
+		case o.State == RunSucceeded:
 			set = map[string]any{"last_synced_at": now, "first_synced_at": gorm.Expr("coalesce(first_synced_at, ?)", now), "error_code": "", "error": "", "error_at": nil}
-		case RunFailed:
+		case o.State == RunFailed:
 			set = map[string]any{"error_code": o.ErrorCode, "error": o.Error, "error_at": now}
 		default:
 			return wake(tx)

@@ -125,7 +125,7 @@ func StatusOf(o Object, run *Run, refused, conflicts int64) ObjectState {
 		return ObjectPaused
 	case o.Hidden:
 		return ObjectAttention
-	case run != nil && run.State == RunRunning && run.Error != "":
+	case run != nil && run.State == RunRunning && (run.Error != "" || run.Phase == PhaseWaiting):
 		return ObjectAttention
 	case run != nil && run.State == RunRunning:
 		if run.Kind == RunSend {
@@ -286,8 +286,8 @@ func (db *DB) objectStatuses(ctx context.Context, s *Status) error {
 		line.SetOut = out[o.Name]
 		line.Backlog = backlogs[o.Name].of(line.ToSend + line.SetOut)
 		for i := range runs {
-			// Of a resync and a run of the cycle, the one that works is shown.
-			if runs[i].Object == o.Name && (line.Run == nil || runs[i].State == RunRunning) {
+			// Of a resync and a run of the cycle, the one that works is shown; one that waits for a person gives way to one that does not.
+			if runs[i].Object == o.Name && (line.Run == nil || runs[i].State == RunRunning && (runs[i].Phase != PhaseWaiting || line.Run.State != RunRunning)) {
 				line.Run = &runs[i]
 			}
 		}

@@ -8,15 +8,10 @@ import (
 	"time"
 
 	"github.com/tandem-sync/tandem/sync/mirror"
-	"github.com/tandem-sync/tandem/sync/salesforce"
 	"github.com/tandem-sync/tandem/sync/sobject"
 )
 
 const (
-	// deletedOverlap is how far back /deleted is asked again: Salesforce trims its log in steps of two hours.
-	deletedOverlap = 2 * time.Hour
-	// deletedReach is how far back Salesforce answers at all, less a day for the time that passes meanwhile.
-	deletedReach = 14 * 24 * time.Hour
 	// coveredMargin makes up for the minutes that the replication calls round to.
 	coveredMargin = time.Minute
 )
@@ -35,7 +30,7 @@ func (p *piece) readChanges(ctx context.Context, mark mirror.Watermark) (outcome
 	if covered := mark.CoveredAt.Add(-coveredMargin); !mark.CoveredAt.IsZero() && covered.Before(from) {
 		from = covered
 	}
-	if p.args.AskCovered || mark.CoveredAskedAt.IsZero() {
+	if p.asksCovered(mark, now) {
 		if err := p.askCovered(ctx, now); err != nil {
 			return outcome{}, err
 		}
@@ -104,40 +99,4 @@ func (p *piece) stampField() string {
 		}
 	}
 	return ""
-}
-
-// deletions gives the part of the read that asks the org's log of deletions, when it is this object's turn: always for
-// objects whose records do not say that they are deleted, now and then for the rest, to catch what was purged at once.
-func (p *piece) deletions(mark mirror.Watermark, now time.Time) extra {
-	always := !p.table.HasIsDeleted() && p.run.Object != "User" // Salesforce deactivates users, and never deletes one
-	if !p.table.Schema().Replicateable || !p.args.AskDeleted && !always {
-		return nil
-	}
-	return func(ctx context.Context, batch *mirror.ChangeBatch) (int64, error) {
-		from := mark.DeletedThrough
-		if from.IsZero() {
-			from = mark.At
-		}
-		from = from.Add(-deletedOverlap)
-		if limit := now.Add(-deletedReach); from.Before(limit) {
-			from = limit
-		}
-		deleted, err := p.client.Deleted(ctx, p.run.Object, from, now)
-		if err != nil {
-			if salesforce.IsTransient(err) || salesforce.IsHalting(err) {
-				return 0, err
-			}
-			p.Log.Warn("the org does not give its list of deletions", "object", p.run.Object, "error", err)
-			return 0, nil
-		}
-		ids := make([]mirror.DeletedID, len(deleted.Records))
-		for i, r := range deleted.Records {
-			ids[i] = mirror.DeletedID{ID: r.ID, At: r.DeletedAt}
-		}
-		n, err := batch.Tombstone(ctx, ids)
-		if err != nil {
-			return 0, err
-		}
-		return n, batch.DeletedThrough(ctx, deleted.LatestDateCovered, now)
-	}
 }

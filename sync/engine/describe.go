@@ -162,7 +162,8 @@ func (e *Engine) turns(ctx context.Context, runs []models.Run) (map[int64]asks, 
 	type mark struct {
 		run int64
 		mirror.Watermark
-		busy bool
+		busy  bool
+		never bool // its list of deletions is no use in turn: there is none, or it is asked in every cycle
 	}
 	marks := make([]mark, 0, len(runs))
 	for _, r := range runs {
@@ -173,26 +174,41 @@ func (e *Engine) turns(ctx context.Context, runs []models.Run) (map[int64]asks, 
 		if !w.Known {
 			continue
 		}
+		table, _, err := e.Mirror.Table(ctx, r.Object)
+		if err != nil {
+			return nil, err
+		}
+		if !table.Schema().Replicateable {
+			// It is never asked; it must not take the turns of others.
+			continue
+		}
 		last, err := e.Models.Runs(ctx, models.RunFilter{Object: r.Object, Kind: models.RunChanges, State: models.RunSucceeded, Limit: 1})
 		if err != nil {
 			return nil, err
 		}
-		marks = append(marks, mark{r.ID, w, len(last) > 0 && last[0].Read > 0})
+		marks = append(marks, mark{r.ID, w, len(last) > 0 && last[0].Read > 0, !table.HasIsDeleted()})
 	}
 	chosen := map[int64]asks{}
 	slices.SortStableFunc(marks, func(a, b mark) int { return a.CoveredAskedAt.Compare(b.CoveredAskedAt) })
-	for i, m := range marks {
-		// Both times are the org's: the watermark is its clock at the read before this one.
-		if i < coveredTurns || m.busy && m.At.Sub(m.CoveredAskedAt) > coveredAge {
+	asked := 0
+	for _, m := range marks {
+		// All times are the org's: the watermark is its clock at the read before this one.
+		if refusesCovered(m.Watermark, m.At) {
+			continue
+		}
+		if asked < coveredTurns || m.busy && m.At.Sub(m.CoveredAskedAt) > coveredAge {
 			chosen[m.run] = asks{covered: true}
+			asked++
 		}
 	}
 	slices.SortStableFunc(marks, func(a, b mark) int { return a.DeletedAskedAt.Compare(b.DeletedAskedAt) })
-	for i, m := range marks {
-		if i < deletedTurns {
+	asked = 0
+	for _, m := range marks {
+		if asked < deletedTurns && !m.never && !refusesDeleted(m.Watermark, m.At) {
 			a := chosen[m.run]
 			a.deleted = true
 			chosen[m.run] = a
+			asked++
 		}
 	}
 	return chosen, nil

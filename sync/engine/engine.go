@@ -45,6 +45,7 @@ type Config struct {
 	Tick          time.Duration // between two looks at the rows when nothing wakes the loop; 1 s
 	ProbeEvery    time.Duration // between two tries of a connection that Salesforce refuses; 2 min
 	BudgetWait    time.Duration // after the org refused more calls, until it is asked again; 15 min
+	AnswerPoll    time.Duration // between two looks of a run that waits for a person whether they answered; 5 s
 	StopWithin    time.Duration // how long pieces may go on after the engine was told to stop; 8 s
 }
 
@@ -106,6 +107,7 @@ func New(c Config) (*Engine, error) {
 	def(&c.ProbeEvery, 2*time.Minute)
 	def(&c.BudgetWait, 15*time.Minute)
 	def(&c.StopWithin, 8*time.Second)
+	def(&c.AnswerPoll, 5*time.Second)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

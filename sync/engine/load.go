@@ -34,8 +34,16 @@ func (p *piece) readAll(ctx context.Context, mark mirror.Watermark) (outcome, er
 	if err != nil {
 		return outcome{}, err
 	}
-	if err := p.askCovered(ctx, now); err != nil {
-		return outcome{}, err
+	if !refusesCovered(mark, now) {
+		if err := p.askCovered(ctx, now); err != nil {
+			return outcome{}, err
+		}
+	}
+	if kind == mirror.LoadResync {
+		// A person who said no to deletions is asked again: all is read again.
+		if err := p.Mirror.ReconsiderDeletions(ctx, p.run.Object); err != nil {
+			return outcome{}, err
+		}
 	}
 	r := reading{kind: kind, fields: p.table.Fields(), where: p.where(""), now: now}
 	r.scoped, r.all = p.filter != "", p.filter != ""
@@ -80,11 +88,21 @@ func (p *piece) askCovered(ctx context.Context, now time.Time) error {
 			return err
 		}
 		// Some objects say that they are replicateable and refuse the call; the look-back stands in for the answer.
-		p.Log.Warn("the org does not say how far reading is complete", "object", p.run.Object, "error", err)
-		return nil
+		p.Log.Warn("the org does not say how far reading is complete; it is asked again in a day", "object", p.run.Object, "error", err)
+		return p.Mirror.CoveredRefused(ctx, p.run.Object, now)
 	}
 	p.covered = mirror.Covered{Through: updated.LatestDateCovered, AskedAt: now}
 	return nil
+}
+
+// asksCovered tells whether the org is asked how far reading is complete: in turn, and until it answered once; but not where it
+// refused lately.
+func (p *piece) asksCovered(mark mirror.Watermark, now time.Time) bool {
+	return (p.args.AskCovered || mark.CoveredAskedAt.IsZero()) && !refusesCovered(mark, now)
+}
+
+func refusesCovered(mark mirror.Watermark, now time.Time) bool {
+	return !mark.CoveredRefusedAt.IsZero() && now.Sub(mark.CoveredRefusedAt) < refusedAgain
 }
 
 // readQuery reads what the condition selects. The first page of a REST query says how much that is: if it is little, the
@@ -120,6 +138,8 @@ func (p *piece) applyPages(ctx context.Context, mark mirror.Watermark, r reading
 		if batch, err = p.Mirror.Changes(ctx, p.run.Object); err != nil {
 			return err
 		}
+		// The look-back makes up for transactions that commit late.
+		batch.ReadAt(r.now.Add(-p.LookBack))
 		if r.kind != mirror.LoadChanges {
 			batch.Whole(r.fields)
 		}
@@ -179,7 +199,7 @@ func (p *piece) applyPages(ctx context.Context, mark mirror.Watermark, r reading
 	if err := batch.Commit(ctx, mark.At, r.now); err != nil {
 		return outcome{}, err
 	}
-	return p.finish(ctx, sum)
+	return p.finish(ctx, batch.Result(sum))
 }
 
 func (p *piece) startLoad(ctx context.Context, r reading, expected int64) (outcome, error) {

@@ -143,6 +143,9 @@ func (e *Engine) dropCanceled(ctx context.Context, run models.Run) error {
 	if run.State != models.RunCanceled {
 		return nil
 	}
+	if run.Kind == models.RunSweep {
+		return e.Mirror.DropSweep(ctx, run.ID)
+	}
 	load, open, err := e.Mirror.OpenLoad(ctx, run.Object, beside(run))
 	if err != nil || !open || load.RunID != run.ID {
 		return err
@@ -152,7 +155,8 @@ func (e *Engine) dropCanceled(ctx context.Context, run models.Run) error {
 
 // kinds are the runs that do something else than read all or what changed: each does one bounded piece and says how it goes on.
 var kinds = map[models.RunKind]func(*piece, context.Context) (outcome, error){
-	models.RunFill: (*piece).fill,
+	models.RunFill:  (*piece).fill,
+	models.RunSweep: (*piece).sweep,
 }
 
 // besideLoads are the loads that runs beside the cycle make.
@@ -186,6 +190,9 @@ func (p *piece) work(ctx context.Context) (outcome, error) {
 		return outcome{}, err
 	}
 	p.filter = object.RowFilter
+	if err := p.setRules(ctx, object); err != nil {
+		return outcome{}, err
+	}
 	o, err := p.step(ctx)
 	if errors.Is(err, errNotByBulk) {
 		p.restOnly = true
@@ -305,6 +312,23 @@ func (p *piece) read(ctx context.Context, mark mirror.Watermark) (outcome, error
 
 // finish ends the run with what it did.
 func (p *piece) finish(ctx context.Context, r mirror.Result) (outcome, error) {
+	if p.table == nil {
+		var err error
+		if p.table, _, err = p.Mirror.Table(ctx, p.run.Object); err != nil {
+			return outcome{}, err
+		}
+	}
+	if p.run.Kind == models.RunResync {
+		// All was read; what is here and was not read is for a sweep to settle, whether it left the filter or the org.
+		if err := p.Mirror.WantSweep(ctx, p.run.Object); err != nil {
+			return outcome{}, err
+		}
+	}
+	if p.run.Kind == models.RunChanges || p.run.Kind == models.RunResync {
+		if err := p.askSweep(ctx); err != nil {
+			return outcome{}, err
+		}
+	}
 	done := models.RunOutcome{
 		State: models.RunSucceeded, Read: r.Read, New: r.New, Changed: r.Changed, Deleted: r.Deleted, Unchanged: r.Unchanged, Refused: r.Refused,
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -22,6 +23,8 @@ type writer struct {
 
 	partial bool  // its pages bring some fields only, of records that are here
 	scope   int64 // whose candidates of mirror.load_scope its pages take away; 0: none
+	// readAt is a time of the org's from before the records were read; zero if it is not known.
+	readAt time.Time
 }
 
 // begin opens a transaction as the engine. It holds the table's lock, so that the columns stay what they are until the end; should
@@ -193,11 +196,20 @@ func (w *writer) copyStaged(ctx context.Context, rows sobject.Rows, from source)
 		if err := w.lock(ctx, ""); err != nil {
 			return Result{}, err
 		}
-		write := w.upsert
-		if w.partial {
-			write = w.update
+		died, dropped, err := w.holdBack(ctx, e, from.load)
+		if err != nil {
+			return Result{}, err
 		}
-		if err := write(ctx, e, &r, n); err != nil {
+		if w.partial {
+			err = w.update(ctx, e, &r, n)
+		} else {
+			err = w.upsert(ctx, e, &r, n-dropped, died)
+			r.Unchanged += dropped
+		}
+		if err != nil {
+			return Result{}, err
+		}
+		if err := w.follow(ctx, e, w.stage); err != nil {
 			return Result{}, err
 		}
 	}
@@ -228,10 +240,10 @@ func (e *encoder) notOlder() string {
 	return "(r.stamp IS NULL OR s.systemmodstamp IS NULL OR s.systemmodstamp >= r.stamp)"
 }
 
-// upsert writes those of the n staged records that are new or differ.
-func (w *writer) upsert(ctx context.Context, e *encoder, r *Result, n int64) error {
-	sql := w.upsertSQL(e)
-	var isNew, newGone, changed, died, revived int64
+// upsert writes those of the n staged records that are new or differ. Of them so many died, and count as deleted: see holdBack.
+func (w *writer) upsert(ctx context.Context, e *encoder, r *Result, n, died int64) error {
+	sql := w.upsertSQL(e, died > 0)
+	var isNew, newGone, changed, heldBack, revived int64
 	run := func() error {
 		return pgx.BeginFunc(ctx, w.tx, func(tx pgx.Tx) error {
 			// Each staged record is looked up by the index of sfid, so that a page costs the same however large the table is; a hash
@@ -241,7 +253,7 @@ func (w *writer) upsert(ctx context.Context, e *encoder, r *Result, n int64) err
 			if _, err := tx.Conn().PgConn().Exec(ctx, fmt.Sprintf(byIndex, "off", "off")).ReadAll(); err != nil {
 				return err
 			}
-			if err := tx.QueryRow(ctx, sql, pgx.QueryExecModeExec).Scan(&isNew, &newGone, &changed, &died, &revived); err != nil {
+			if err := tx.QueryRow(ctx, sql, pgx.QueryExecModeExec).Scan(&isNew, &newGone, &changed, &heldBack, &revived); err != nil {
 				return err
 			}
 			_, err := tx.Conn().PgConn().Exec(ctx, fmt.Sprintf(byIndex, "DEFAULT", "DEFAULT")).ReadAll()
@@ -264,14 +276,14 @@ func (w *writer) upsert(ctx context.Context, e *encoder, r *Result, n int64) err
 	if err != nil {
 		return fmt.Errorf("write records of %s: %w", w.table.Object(), err)
 	}
-	r.New, r.Deleted, r.Changed = isNew, died, changed-died
-	r.Unchanged = n - isNew - changed
-	return w.keepAccount(ctx, isNew-newGone-died+revived, newGone+died-revived)
+	r.New, r.Deleted, r.Changed = isNew, died, changed-heldBack
+	r.Unchanged = n - isNew - r.Changed - died
+	return w.keepAccount(ctx, isNew-newGone+revived, newGone-revived)
 }
 
-// upsertSQL counts what it writes: new records, deleted ones among them, changed ones, and of those the ones that became
-// deleted and the ones that are so no longer.
-func (w *writer) upsertSQL(e *encoder) string {
+// upsertSQL counts what it writes: new records, deleted ones among them, changed ones, and of those the ones whose deletion was
+// held back and the ones that are deleted no longer.
+func (w *writer) upsertSQL(e *encoder, heldBack bool) string {
 	var set, mine, theirs []string
 	for i, c := range e.columns {
 		if i != e.idAt {
@@ -295,15 +307,19 @@ func (w *writer) upsertSQL(e *encoder) string {
 		is = "coalesce(t.isdeleted, false)"
 		was = fmt.Sprintf("CASE WHEN t.xmax <> 0 THEN coalesce((SELECT o.isdeleted FROM %s o WHERE o.sfid = t.sfid), false) END", w.table.name())
 	}
+	held := "false"
+	if heldBack {
+		held = fmt.Sprintf(heldChanged, literal(w.table.Object()))
+	}
 	return fmt.Sprintf(`WITH written AS (
 			INSERT INTO %[1]s AS t (%[2]s)
 			SELECT %[3]s FROM %[4]s s LEFT JOIN %[1]s t ON t.sfid = s.sfid WHERE t.sfid IS NULL OR %[5]s
 			ON CONFLICT (sfid) DO %[6]s
-			RETURNING t.xmax = 0 AS new, %[7]s AS is, %[8]s AS was
+			RETURNING t.xmax = 0 AS new, %[7]s AS is, %[8]s AS was, %[9]s AS held
 		)
 		SELECT count(*) FILTER (WHERE new), count(*) FILTER (WHERE new AND "is"), count(*) FILTER (WHERE NOT new),
-			count(*) FILTER (WHERE NOT new AND "is" AND NOT was), count(*) FILTER (WHERE NOT new AND was AND NOT "is") FROM written`,
-		w.table.name(), e.names(""), e.names("s."), w.stage, differs, conflict, is, was)
+			count(*) FILTER (WHERE NOT new AND held), count(*) FILTER (WHERE NOT new AND was AND NOT "is") FROM written`,
+		w.table.name(), e.names(""), e.names("s."), w.stage, differs, conflict, is, was, held)
 }
 
 // keepAccount keeps how many live and deleted records the table holds.

@@ -20,6 +20,9 @@ type ChangeBatch struct {
 	w    *writer
 	fill []string // the fields that are filled with this increment
 	all  bool     // the increment is all records by a filter, or by none any more
+
+	died, listed int64 // deletions that the records told, and the list
+	held         int64 // of them, if they are too many at once
 }
 
 // DeletedID is a record that the org says is deleted, and when.
@@ -80,45 +83,85 @@ func (b *ChangeBatch) Apply(ctx context.Context, rows sobject.Rows) (Result, err
 	if err != nil {
 		return Result{}, fmt.Errorf("apply changes of %s: %w", b.w.table.Object(), err)
 	}
+	b.died += r.Deleted
 	return r, nil
 }
 
-// Tombstone marks records as deleted, and gives how many were not yet. The org's list is the proof (Invariant 8). A record
-// that was changed after its deletion was listed has been undeleted, and stays. Where the object has no such mark, the row goes.
-func (b *ChangeBatch) Tombstone(ctx context.Context, deleted []DeletedID) (int64, error) {
+// Unmarked gives those of the listed records that live here, so that their deletion is news. A record that was changed after its
+// deletion was listed has been undeleted, and is not among them; nor are those that a person was asked about.
+func (b *ChangeBatch) Unmarked(ctx context.Context, deleted []DeletedID) ([]DeletedID, error) {
 	if b.w.tx == nil {
-		return 0, errBatchOver
+		return nil, errBatchOver
 	}
 	if len(deleted) == 0 {
-		return 0, nil
+		return nil, nil
 	}
 	t := b.w.table
 	ids, times := make([]string, len(deleted)), make([]time.Time, len(deleted))
 	for i, d := range deleted {
 		ids[i], times[i] = string(d.ID), d.At
 	}
-	guard := ""
+	condition := ""
+	if t.HasIsDeleted() {
+		condition += " AND t.isdeleted IS DISTINCT FROM true"
+	}
 	if t.has("systemmodstamp") {
 		// The list of deletions may cut its times to seconds.
-		guard = " AND (t.systemmodstamp IS NULL OR date_trunc('second', t.systemmodstamp) <= d.at)"
+		condition += " AND (t.systemmodstamp IS NULL OR date_trunc('second', t.systemmodstamp) <= d.at)"
 	}
-	const list = `(SELECT id COLLATE "C" AS id, max(at) AS at FROM unnest($1::text[], $2::timestamptz[]) AS d(id, at) GROUP BY 1) d`
-	sql := fmt.Sprintf(`DELETE FROM %s t USING %s WHERE t.sfid = d.id%s`, t.name(), list, guard)
-	live, gone := int64(-1), int64(0)
-	if t.HasIsDeleted() {
-		sql = fmt.Sprintf(`UPDATE %s t SET isdeleted = true FROM %s WHERE t.sfid = d.id AND t.isdeleted IS DISTINCT FROM true%s`, t.name(), list, guard)
-		gone = 1
-	}
-	tag, err := b.w.tx.Exec(ctx, sql, ids, times)
-	if err == nil {
-		// Nothing is left to mend in a record that is gone.
-		_, err = b.w.tx.Exec(ctx, `UPDATE mirror.refusals SET resolved_at = now() WHERE object = $1 AND direction = 'in' AND resolved_at IS NULL AND sfid = ANY($2)`, t.Object(), ids)
-	}
+	rows, err := b.w.tx.Query(ctx, fmt.Sprintf(`SELECT t.sfid, d.at FROM %s t JOIN (SELECT id COLLATE "C" AS id, max(at) AS at FROM unnest($1::text[], $2::timestamptz[]) AS d(id, at) GROUP BY 1) d ON t.sfid = d.id
+		WHERE NOT EXISTS (SELECT FROM mirror.deletions x WHERE x.object = $3 AND x.sfid = t.sfid AND x.state NOT IN ('candidate', 'proven'))%s ORDER BY t.sfid`, t.name(), condition), ids, times, t.Object())
 	if err != nil {
-		return 0, fmt.Errorf("mark deleted records of %s: %w", t.Object(), err)
+		return nil, fmt.Errorf("look for deleted records of %s: %w", t.Object(), err)
 	}
-	n := tag.RowsAffected()
-	return n, b.w.keepAccount(ctx, live*n, gone*n)
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (d DeletedID, err error) { return d, row.Scan(&d.ID, &d.At) })
+}
+
+// Tombstone notes that records are deleted, and gives how many of them lived here. The org's list is the proof (Invariant 8);
+// the records are marked or removed with Commit, unless they are too many at once.
+func (b *ChangeBatch) Tombstone(ctx context.Context, deleted []DeletedID) (int64, error) {
+	fresh, err := b.Unmarked(ctx, deleted)
+	if err != nil || len(deleted) == 0 {
+		return 0, err
+	}
+	// Nothing is left to mend in a record that was set aside and is gone.
+	set := make([]string, len(deleted))
+	for i, d := range deleted {
+		set[i] = string(d.ID)
+	}
+	_, err = b.w.tx.Exec(ctx, `UPDATE mirror.refusals SET resolved_at = now() WHERE object = $1 AND direction = 'in' AND resolved_at IS NULL AND sfid = ANY($2)`, b.w.table.Object(), set)
+	if err != nil {
+		return 0, fmt.Errorf("resolve what was set aside of %s: %w", b.w.table.Object(), err)
+	}
+	if len(fresh) == 0 {
+		return 0, nil
+	}
+	ids, times := make([]string, len(fresh)), make([]time.Time, len(fresh))
+	for i, d := range fresh {
+		ids[i], times[i] = string(d.ID), d.At
+	}
+	_, err = b.w.tx.Exec(ctx, `INSERT INTO mirror.deletions AS d (object, sfid, state, source, at) SELECT $1, id, 'new', 'list', at FROM unnest($2::text[], $3::timestamptz[]) AS d(id, at)
+		ON CONFLICT (object, sfid) DO UPDATE SET state = 'new', source = 'list', at = excluded.at WHERE d.state IN ('candidate', 'proven')`, b.w.table.Object(), ids, times)
+	if err != nil {
+		return 0, fmt.Errorf("note deleted records of %s: %w", b.w.table.Object(), err)
+	}
+	b.listed += int64(len(fresh))
+	return int64(len(fresh)), nil
+}
+
+// ReadAt says when the pages that follow were read at the earliest, by the org's clock.
+func (b *ChangeBatch) ReadAt(at time.Time) { b.w.readAt = at }
+
+// Held tells, after Commit, how many deletions it held for a person's yes.
+func (b *ChangeBatch) Held() int64 { return b.held }
+
+// Result gives what the batch did, after Commit, from the sum of what its parts gave: records whose deletion is held live on.
+func (b *ChangeBatch) Result(sum Result) Result {
+	if b.held > 0 {
+		sum.Deleted = max(sum.Deleted-b.died-b.listed, 0)
+		sum.Unchanged += b.died
+	}
+	return sum
 }
 
 // DeletedThrough keeps how far the org's log of deletions was read, and when.
@@ -127,7 +170,7 @@ func (b *ChangeBatch) DeletedThrough(ctx context.Context, through, askedAt time.
 		return errBatchOver
 	}
 	_, err := b.w.tx.Exec(ctx, `INSERT INTO mirror.watermarks (object, deleted_through, deleted_asked_at) VALUES ($1, $2, $3)
-		ON CONFLICT (object) DO UPDATE SET deleted_through = greatest(watermarks.deleted_through, excluded.deleted_through), deleted_asked_at = excluded.deleted_asked_at`,
+		ON CONFLICT (object) DO UPDATE SET deleted_through = greatest(watermarks.deleted_through, excluded.deleted_through), deleted_asked_at = excluded.deleted_asked_at, deleted_refused_at = NULL`,
 		b.w.table.Object(), nullTime(through), nullTime(askedAt))
 	if err != nil {
 		return fmt.Errorf("keep how far deletions of %s were read: %w", b.w.table.Object(), err)
@@ -144,10 +187,37 @@ func (b *ChangeBatch) Covered(ctx context.Context, c Covered) error {
 		return nil
 	}
 	_, err := b.w.tx.Exec(ctx, `INSERT INTO mirror.watermarks (object, covered_through, covered_asked_at) VALUES ($1, $2, $3)
-		ON CONFLICT (object) DO UPDATE SET covered_through = excluded.covered_through, covered_asked_at = excluded.covered_asked_at`,
+		ON CONFLICT (object) DO UPDATE SET covered_through = excluded.covered_through, covered_asked_at = excluded.covered_asked_at, covered_refused_at = NULL`,
 		b.w.table.Object(), nullTime(c.Through), c.AskedAt)
 	if err != nil {
 		return fmt.Errorf("keep how far %s is covered: %w", b.w.table.Object(), err)
+	}
+	return nil
+}
+
+// DeletedRefused keeps that the org does not give its list of deletions, so that it is not asked in vain in every cycle.
+func (b *ChangeBatch) DeletedRefused(ctx context.Context, at time.Time) error {
+	if b.w.tx == nil {
+		return errBatchOver
+	}
+	_, err := b.w.tx.Exec(ctx, `INSERT INTO mirror.watermarks (object, deleted_refused_at) VALUES ($1, $2) ON CONFLICT (object) DO UPDATE SET deleted_refused_at = excluded.deleted_refused_at`,
+		b.w.table.Object(), at)
+	if err != nil {
+		return fmt.Errorf("keep what the org refuses of %s: %w", b.w.table.Object(), err)
+	}
+	return nil
+}
+
+// DeletionsLost keeps that the org's list of deletions holds nothing from before a time: what was lost is for a sweep to find.
+func (b *ChangeBatch) DeletionsLost(ctx context.Context, before time.Time) error {
+	if b.w.tx == nil {
+		return errBatchOver
+	}
+	_, err := b.w.tx.Exec(ctx, `INSERT INTO mirror.watermarks (object, deleted_floor, sweep_wanted_at) VALUES ($1, $2, now())
+		ON CONFLICT (object) DO UPDATE SET deleted_floor = greatest(watermarks.deleted_floor, excluded.deleted_floor), sweep_wanted_at = coalesce(watermarks.sweep_wanted_at, now())`,
+		b.w.table.Object(), before)
+	if err != nil {
+		return fmt.Errorf("keep that deletions of %s were lost: %w", b.w.table.Object(), err)
 	}
 	return nil
 }
@@ -185,8 +255,14 @@ func (b *ChangeBatch) Commit(ctx context.Context, from, to time.Time) error {
 	if (known == nil) != (now == nil) || known != nil && !known.Equal(*now) {
 		return ErrStale
 	}
-	_, err = b.w.tx.Exec(ctx, `INSERT INTO mirror.watermarks (object, watermark) VALUES ($1, $2)
-		ON CONFLICT (object) DO UPDATE SET watermark = greatest(watermarks.watermark, excluded.watermark)`, object, to)
+	if _, b.held, err = b.w.settleDeletions(ctx, 0); err != nil {
+		return err
+	}
+	if err := b.w.redirect(ctx); err != nil {
+		return err
+	}
+	_, err = b.w.tx.Exec(ctx, `INSERT INTO mirror.watermarks (object, watermark, swept_at) VALUES ($1, $2, now())
+		ON CONFLICT (object) DO UPDATE SET watermark = greatest(watermarks.watermark, excluded.watermark), swept_at = coalesce(watermarks.swept_at, now())`, object, to)
 	if err != nil {
 		return fmt.Errorf("move the watermark of %s: %w", object, err)
 	}

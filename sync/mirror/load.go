@@ -90,6 +90,9 @@ func scanLoad(row pgx.Row) (l Load, lastKnown, allDone bool, err error) {
 // Beside tells whether a load of this kind goes on beside those of the cycle. An object has at most one load of either sort open.
 func (k LoadKind) Beside() bool { return k != LoadFirst && k != LoadChanges }
 
+// readMargin is how long a transaction of the org's is taken to stay open.
+const readMargin = 15 * time.Minute
+
 // OpenLoad gives the bulk read that an object has under way, of the cycle or beside it; false if it has none.
 func (db *DB) OpenLoad(ctx context.Context, object string, beside bool) (Load, bool, error) {
 	l, _, _, err := scanLoad(db.pool.QueryRow(ctx, loadSelect+`WHERE l.object = $1 AND l.beside = $2 AND l.state = 'open' GROUP BY l.id`, object, beside))
@@ -233,6 +236,8 @@ func (db *DB) ApplyPage(ctx context.Context, l Load, page Page, rows sobject.Row
 		return Result{}, ErrPageDone
 	}
 	from := source{load: l.ID, page: page.Seq, locator: page.Locator}
+	// The job reads what is committed when it runs. A transaction that was open then may bring an older stamp late: hence the margin.
+	w.readAt = l.Watermark.Add(-readMargin)
 	var r Result
 	w.partial = l.Kind.Partial()
 	if l.Scoped {
@@ -283,39 +288,7 @@ func (db *DB) FinishLoad(ctx context.Context, id int64) (Load, error) {
 	if err := db.ensureIndexes(ctx, t); err != nil {
 		return Load{}, err
 	}
-	err = pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `UPDATE mirror.loads SET state = 'done', ended_at = now() WHERE id = $1 AND state = 'open'`, id)
-		if err != nil {
-			return err
-		}
-		if tag.RowsAffected() == 0 {
-			return ErrNoLoad
-		}
-		if l.Kind != LoadChanges && l.Kind != LoadFormulas {
-			if err := markFilled(ctx, tx, l.Object, l.Fields, l.StartedAt); err != nil {
-				return err
-			}
-		}
-		if l.Kind.Partial() {
-			return nil
-		}
-		_, err = tx.Exec(ctx, `INSERT INTO mirror.watermarks AS w (object, watermark, covered_through, covered_asked_at) SELECT object, watermark, covered_through, covered_asked_at FROM mirror.loads WHERE id = $1
-			ON CONFLICT (object) DO UPDATE SET watermark = greatest(w.watermark, excluded.watermark),
-				covered_through = CASE WHEN excluded.covered_asked_at > coalesce(w.covered_asked_at, '-infinity') THEN excluded.covered_through ELSE w.covered_through END,
-				covered_asked_at = greatest(w.covered_asked_at, excluded.covered_asked_at)`, l.ID)
-		if err != nil {
-			return err
-		}
-		if err := settleScope(ctx, tx, t, l.ID, l.Scoped, l.Kind != LoadChanges); err != nil {
-			return err
-		}
-		if l.Kind == LoadChanges {
-			return nil
-		}
-		_, err = tx.Exec(ctx, `UPDATE mirror.refusals SET resolved_at = now() WHERE object = $1 AND direction = 'in' AND resolved_at IS NULL AND last_seen_at < $2`, l.Object, l.StartedAt)
-		return err
-	})
-	if err != nil {
+	if err := db.endLoad(ctx, t, &l); err != nil {
 		return Load{}, fmt.Errorf("finish load %d: %w", id, err)
 	}
 	l.State = LoadDone
@@ -352,6 +325,72 @@ func (db *DB) PruneLoads(ctx context.Context) error {
 		return fmt.Errorf("remove old loads: %w", err)
 	}
 	return nil
+}
+
+// endLoad is the transaction of FinishLoad.
+func (db *DB) endLoad(ctx context.Context, t *Table, l *Load) error {
+	w, err := db.begin(ctx, l.Object, false)
+	if err != nil {
+		return err
+	}
+	defer w.rollback()
+	if err := w.lock(ctx, ""); err != nil {
+		return err
+	}
+	tag, err := w.tx.Exec(ctx, `UPDATE mirror.loads SET state = 'done', ended_at = now() WHERE id = $1 AND state = 'open'`, l.ID)
+	if err != nil {
+		return err
+	}
+	if tag.RowsAffected() == 0 {
+		return ErrNoLoad
+	}
+	if l.Direct {
+		// What was copied directly was looked at by nobody on its way.
+		if err := w.followAll(ctx); err != nil {
+			return err
+		}
+	}
+	_, held, err := w.settleDeletions(ctx, l.ID)
+	if err != nil {
+		return err
+	}
+	if held > 0 {
+		// They live on until a person says yes.
+		held = min(held, l.Deleted)
+		l.Deleted, l.Unchanged = l.Deleted-held, l.Unchanged+held
+		_, err := w.tx.Exec(ctx, `UPDATE mirror.load_pages SET deleted = deleted - $2, unchanged = unchanged + $2 WHERE load_id = $1 AND last`, l.ID, held)
+		if err != nil {
+			return err
+		}
+	}
+	if err := w.redirect(ctx); err != nil {
+		return err
+	}
+	if l.Kind != LoadChanges && l.Kind != LoadFormulas {
+		if err := markFilled(ctx, w.tx, l.Object, l.Fields, l.StartedAt); err != nil {
+			return err
+		}
+	}
+	if l.Kind.Partial() {
+		return w.tx.Commit(ctx)
+	}
+	_, err = w.tx.Exec(ctx, `INSERT INTO mirror.watermarks AS w (object, watermark, covered_through, covered_asked_at, swept_at) SELECT object, watermark, covered_through, covered_asked_at, now() FROM mirror.loads WHERE id = $1
+		ON CONFLICT (object) DO UPDATE SET watermark = greatest(w.watermark, excluded.watermark), swept_at = coalesce(w.swept_at, excluded.swept_at),
+			covered_through = CASE WHEN excluded.covered_asked_at > coalesce(w.covered_asked_at, '-infinity') THEN excluded.covered_through ELSE w.covered_through END,
+			covered_asked_at = greatest(w.covered_asked_at, excluded.covered_asked_at)`, l.ID)
+	if err != nil {
+		return err
+	}
+	if err := settleScope(ctx, w.tx, t, l.ID, l.Scoped, l.Kind != LoadChanges); err != nil {
+		return err
+	}
+	if l.Kind != LoadChanges {
+		_, err = w.tx.Exec(ctx, `UPDATE mirror.refusals SET resolved_at = now() WHERE object = $1 AND direction = 'in' AND resolved_at IS NULL AND last_seen_at < $2`, l.Object, l.StartedAt)
+		if err != nil {
+			return err
+		}
+	}
+	return w.tx.Commit(ctx)
 }
 
 // AbandonLoad gives a load up. What its pages brought stays; the watermark does not move.

@@ -83,13 +83,21 @@ type Watermark struct {
 	CoveredAskedAt time.Time
 	DeletedThrough time.Time // how far the org's log of deletions was read; zero if it never was
 	DeletedAskedAt time.Time
+
+	CoveredRefusedAt time.Time // when the org last refused to say how far reading is complete; zero if it did not, or answered since
+	DeletedRefusedAt time.Time // the same of its list of deletions
+	DeletedFloor     time.Time // the list of deletions holds nothing from before; zero if it never lost any
+	SweptAt          time.Time // when all ids were compared last, by our clock; the first read counts as one
+	SweepWanted      bool      // deletions may have been missed
 }
 
 // Watermark gives how far reading of an object has come.
 func (db *DB) Watermark(ctx context.Context, object string) (Watermark, error) {
-	var at, covered, coveredAsked, deleted, deletedAsked *time.Time
-	err := db.pool.QueryRow(ctx, `SELECT watermark, covered_through, covered_asked_at, deleted_through, deleted_asked_at FROM mirror.watermarks WHERE object = $1`, object).
-		Scan(&at, &covered, &coveredAsked, &deleted, &deletedAsked)
+	var at, covered, coveredAsked, deleted, deletedAsked, coveredRefused, deletedRefused, floor, swept *time.Time
+	var wanted bool
+	err := db.pool.QueryRow(ctx, `SELECT watermark, covered_through, covered_asked_at, deleted_through, deleted_asked_at, covered_refused_at, deleted_refused_at, deleted_floor,
+			swept_at, sweep_wanted_at IS NOT NULL FROM mirror.watermarks WHERE object = $1`, object).
+		Scan(&at, &covered, &coveredAsked, &deleted, &deletedAsked, &coveredRefused, &deletedRefused, &floor, &swept, &wanted)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return Watermark{}, fmt.Errorf("read the watermark of %s: %w", object, err)
 	}
@@ -99,7 +107,10 @@ func (db *DB) Watermark(ctx context.Context, object string) (Watermark, error) {
 		}
 		return t.UTC()
 	}
-	return Watermark{at != nil, value(at), value(covered), value(coveredAsked), value(deleted), value(deletedAsked)}, nil
+	return Watermark{
+		Known: at != nil, At: value(at), CoveredAt: value(covered), CoveredAskedAt: value(coveredAsked), DeletedThrough: value(deleted), DeletedAskedAt: value(deletedAsked),
+		CoveredRefusedAt: value(coveredRefused), DeletedRefusedAt: value(deletedRefused), DeletedFloor: value(floor), SweptAt: value(swept), SweepWanted: wanted,
+	}, nil
 }
 
 // Covered is what the org said of its open transactions, and when it was asked: before the read that brings what had committed
@@ -107,6 +118,15 @@ func (db *DB) Watermark(ctx context.Context, object string) (Watermark, error) {
 type Covered struct {
 	Through time.Time // the start of the oldest one
 	AskedAt time.Time // zero: it was not asked, or did not say
+}
+
+// CoveredRefused keeps that the org refused to say how far reading is complete, so that it is not asked in vain in every cycle.
+func (db *DB) CoveredRefused(ctx context.Context, object string, at time.Time) error {
+	_, err := db.pool.Exec(ctx, `INSERT INTO mirror.watermarks (object, covered_refused_at) VALUES ($1, $2) ON CONFLICT (object) DO UPDATE SET covered_refused_at = excluded.covered_refused_at`, object, at)
+	if err != nil {
+		return fmt.Errorf("keep what the org refuses of %s: %w", object, err)
+	}
+	return nil
 }
 
 // Migrate brings the schemas mirror and salesforce up to date, under a lock that concurrent starts share.

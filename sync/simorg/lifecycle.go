@@ -21,6 +21,11 @@ type conversionRequest struct {
 
 // ConvertLead makes an account, a contact and an opportunity of a lead. An empty status takes the converted one.
 func (o *Org) ConvertLead(id, status string) (c Converted, err error) {
+	return o.ConvertLeadInto(id, status, "", "")
+}
+
+// ConvertLeadInto is ConvertLead into an existing account and, with it, an existing contact; empty ones are made.
+func (o *Org) ConvertLeadInto(id, status, account, contact string) (c Converted, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if status == "" {
@@ -28,7 +33,7 @@ func (o *Org) ConvertLead(id, status string) (c Converted, err error) {
 	}
 	err = o.do(o.adminID(), func(tx *Tx) error {
 		var refused *rowError
-		if c, refused = tx.convertLead(conversionRequest{lead: id, status: status}); refused != nil {
+		if c, refused = tx.convertLead(conversionRequest{lead: id, status: status, account: account, contact: contact}); refused != nil {
 			return refused
 		}
 		return nil

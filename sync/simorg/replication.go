@@ -190,6 +190,15 @@ func (o *Org) Purge(object, id string) error {
 		if !ok || !strings.EqualFold(r.t.object.name, object) {
 			return refuse("NOT_FOUND", "there is no "+object+" "+id)
 		}
+		if x := r.t.object; x.fIsDeleted == nil {
+			// It has no recycle bin: an administrator's deletion in the set-up.
+			cells := v.cells(r)
+			cells[x.fStamp.pos] = stampOf(o.nowSecond())
+			if refused := tx.store(r.t, r.i, &version{cells: cells, gone: true}); refused != nil {
+				return refused
+			}
+			return nil
+		}
 		if !v.deleted(r) {
 			if refused := tx.delete([]row{r}); refused != nil {
 				return refused
