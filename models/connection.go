@@ -88,6 +88,9 @@ type ConnectionReport struct {
 	TookMS  int64     `json:"took_ms"`
 	Checks  []Check   `json:"checks"`
 	Visible []string  `json:"visible"`
+
+	CustomKnown bool            `json:"custom_known,omitempty"` // Custom is all there are
+	Custom      []OfferedObject `json:"custom,omitempty"`       // the custom objects that hang from a person
 }
 
 // Add notes one check; params are pairs of name and value.
@@ -138,47 +141,69 @@ func (db *DB) Connection(ctx context.Context) (Connection, error) {
 
 // SaveConnection stores a connection that was tested. A connection to another org than the stored one is refused: the tables
 // belong to one org. Secrets that are empty keep their stored value where they are for the same app at the same address.
+//
+// A connection by another user of the same org is refused too, with CodeConflict and the message connection.other_user: what
+// that user sees has to be shown first. See HoldConnection, and SaveConnectionOfAnyUser for whoever has been shown.
 func (db *DB) SaveConnection(ctx context.Context, c Connection, actor string) error {
-	return db.tx(ctx, func(tx *gorm.DB) error {
-		var old Connection
-		err := tx.Clauses(clause.Locking{Strength: "UPDATE"}).First(&old).Error
-		known := err == nil
-		if err != nil && !errors.Is(err, gorm.ErrRecordNotFound) {
-			return err
+	return db.tx(ctx, func(tx *gorm.DB) error { return db.saveConnection(tx, c, false, actor) })
+}
+
+// SaveConnectionOfAnyUser is SaveConnection for somebody who knows that it may be another user.
+func (db *DB) SaveConnectionOfAnyUser(ctx context.Context, c Connection, actor string) error {
+	return db.tx(ctx, func(tx *gorm.DB) error { return db.saveConnection(tx, c, true, actor) })
+}
+
+func (db *DB) saveConnection(tx *gorm.DB, c Connection, anyUser bool, actor string) error {
+	var old Connection
+	err := tx.Clauses(clause.Locking{Strength: "UPDATE"}).First(&old).Error
+	known := err == nil
+	if err != nil && !errors.Is(err, gorm.ErrRecordNotFound) {
+		return err
+	}
+	c.ID = uuid.New()
+	if known {
+		if old.OrgID != "" && c.OrgID != "" && old.OrgID != c.OrgID {
+			return refuse(CodeConflict, "connection.other_org", "have", orgName(old), "got", orgName(c))
 		}
-		c.ID = uuid.New()
-		if known {
-			if old.OrgID != "" && c.OrgID != "" && old.OrgID != c.OrgID {
-				return refuse(CodeConflict, "connection.other_org", "have", orgName(old), "got", orgName(c))
+		if !anyUser && old.UserID != "" && c.UserID != "" && old.UserID != c.UserID {
+			return refuse(CodeConflict, "connection.other_user", "have", old.UserName, "got", c.UserName)
+		}
+		c.ID = old.ID
+		if err := db.unseal(&old); err != nil {
+			// The key file was changed or lost: what was stored is of no use, and what is entered now replaces it.
+			old.ClientSecret, old.PrivateKey = Secret{}, Secret{}
+		}
+		if c.sameApp(old) {
+			if c.ClientSecret.Empty() {
+				c.ClientSecret = old.ClientSecret
 			}
-			c.ID = old.ID
-			if err := db.unseal(&old); err != nil {
-				// The key file was changed or lost: what was stored is of no use, and what is entered now replaces it.
-				old.ClientSecret, old.PrivateKey = Secret{}, Secret{}
-			}
-			if c.sameApp(old) {
-				if c.ClientSecret.Empty() {
-					c.ClientSecret = old.ClientSecret
-				}
-				if c.PrivateKey.Empty() {
-					c.PrivateKey = old.PrivateKey
-				}
+			if c.PrivateKey.Empty() {
+				c.PrivateKey = old.PrivateKey
 			}
 		}
-		now := db.Now()
-		c.Single, c.State, c.StateAt, c.UpdatedAt, c.SavedBy, c.ErrorCode, c.Error = true, StateConnected, now, now, actor, "", ""
-		c.IssuedAt = &now
-		if err := db.seal(&c); err != nil {
+	}
+	now := db.Now()
+	c.Single, c.State, c.StateAt, c.UpdatedAt, c.SavedBy, c.ErrorCode, c.Error = true, StateConnected, now, now, actor, "", ""
+	c.IssuedAt = &now
+	if err := db.seal(&c); err != nil {
+		return err
+	}
+	if err := tx.Save(&c).Error; err != nil {
+		return err
+	}
+	if err := db.audit(tx, actor, "connection.save", c.OrgID, map[string]string{"user": c.UserName, "auth": string(c.Auth), "login_url": c.LoginURL}); err != nil {
+		return err
+	}
+	if c.Report.CustomKnown {
+		if err := db.offerObjects(tx, c.Report.Custom); err != nil {
 			return err
 		}
-		if err := tx.Save(&c).Error; err != nil {
-			return err
-		}
-		if err := db.audit(tx, actor, "connection.save", c.OrgID, map[string]string{"user": c.UserName, "auth": string(c.Auth), "login_url": c.LoginURL}); err != nil {
-			return err
-		}
-		return wake(tx)
-	})
+	}
+	// Whoever signs in now may see other objects and fields although nothing of them changed.
+	if err := tx.Exec(`UPDATE admin.state SET describe_all = ?`, now).Error; err != nil {
+		return err
+	}
+	return wake(tx)
 }
 
 // sameApp tells whether two connections sign in as the same app at the same address, in the same way. A stored secret goes only

@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -50,6 +51,8 @@ type Object struct {
 	ExternalID     string            `gorm:"column:external_id"` // the field by which a create happens once; empty: none
 	MatchEmail     bool              `gorm:"default:true"`       // before a create, people are looked for by e-mail
 	Visible        bool              `gorm:"default:true"`       // the org still has it
+	HiddenAt       *time.Time        // since when the credentials cannot see it
+	DisabledAt     *time.Time        // since when it is switched off; nil if it never was on
 }
 
 // OnDeleted says what becomes of the row of a record that was deleted in Salesforce.
@@ -120,8 +123,13 @@ func (db *DB) EnableStandardObjects(ctx context.Context, visible []string) error
 		for i, o := range StandardObjects {
 			o.Position = (i + 1) * 10
 			o.Enabled = true
-			o.Hidden = !slices.Contains(visible, o.Name)
-			if err := tx.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "name"}}, DoUpdates: clause.AssignmentColumns([]string{"hidden"})}).Create(&o).Error; err != nil {
+			if o.Hidden = !slices.Contains(visible, o.Name); o.Hidden {
+				now := db.Now()
+				o.HiddenAt = &now
+			}
+			if err := tx.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "name"}}, DoUpdates: clause.Assignments(map[string]any{
+				"hidden": gorm.Expr("excluded.hidden"), "hidden_at": gorm.Expr("CASE WHEN excluded.hidden THEN coalesce(objects.hidden_at, excluded.hidden_at) END"),
+			})}).Create(&o).Error; err != nil {
 				return err
 			}
 		}
@@ -152,7 +160,11 @@ func (db *DB) ResumeObject(ctx context.Context, name, actor string) error {
 func (db *DB) setObjects(ctx context.Context, names []string, actor, action, column string, value bool) error {
 	return db.tx(ctx, func(tx *gorm.DB) error {
 		for _, name := range names {
-			r := tx.Model(&Object{}).Where("name = ?", name).Update(column, value)
+			set := map[string]any{column: value}
+			if column == "enabled" {
+				set["disabled_at"] = gorm.Expr("CASE WHEN NOT ? AND enabled THEN ?::timestamptz WHEN NOT ? THEN disabled_at END", value, db.Now(), value)
+			}
+			r := tx.Model(&Object{}).Where("name = ?", name).Updates(set)
 			if r.Error != nil {
 				return r.Error
 			}
@@ -173,21 +185,51 @@ func (db *DB) setObjects(ctx context.Context, names []string, actor, action, col
 	})
 }
 
-// NoteObjectVisible takes over what the org calls the object; an empty label leaves what is known.
+// NoteObjectVisible takes over what the org calls the object; an empty label leaves what is known. One that was out of sight
+// goes on by itself, and a notice says so.
 func (db *DB) NoteObjectVisible(ctx context.Context, name, label, labelPlural string) error {
-	set := map[string]any{"hidden": false}
-	// What was wrong with it was that it could not be seen.
-	set["error_code"], set["error"], set["error_at"] = gorm.Expr("CASE WHEN hidden THEN '' ELSE error_code END"), gorm.Expr("CASE WHEN hidden THEN '' ELSE error END"), gorm.Expr("CASE WHEN hidden THEN NULL ELSE error_at END")
-	if label != "" && labelPlural != "" {
-		set["label"], set["label_plural"] = label, labelPlural
+	var o Object
+	err := db.gorm.WithContext(ctx).First(&o, "name = ?", name).Error
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return nil
 	}
-	return db.gorm.WithContext(ctx).Model(&Object{}).Where("name = ? AND (hidden OR ? <> '' AND (label <> ? OR label_plural <> ?))", name, label, label, labelPlural).Updates(set).Error
+	if err != nil {
+		return err
+	}
+	named := label != "" && labelPlural != "" && (o.Label != label || o.LabelPlural != labelPlural)
+	if !o.Hidden && !named {
+		return nil
+	}
+	return db.tx(ctx, func(tx *gorm.DB) error {
+		if named {
+			if err := tx.Model(&Object{}).Where("name = ?", name).Updates(map[string]any{"label": label, "label_plural": labelPlural}).Error; err != nil {
+				return err
+			}
+		}
+		// What was wrong with it was that it could not be seen.
+		r := tx.Model(&Object{}).Where("name = ? AND hidden", name).Updates(map[string]any{"hidden": false, "hidden_at": nil, "error_code": "", "error": "", "error_at": nil})
+		if r.Error != nil || r.RowsAffected == 0 || !o.Enabled || o.FirstSyncedAt == nil {
+			return r.Error
+		}
+		return tx.Create(&Notice{At: db.Now(), Object: name, Message: "notice.object_back", Params: map[string]string{}}).Error
+	})
 }
 
-// NoteObjectHidden notes that the credentials cannot see the object. Its data stay.
+// NoteObjectHidden notes that the credentials cannot see the object. Its data stay; the first time, a notice says so.
 func (db *DB) NoteObjectHidden(ctx context.Context, name, code, message string) error {
-	return db.gorm.WithContext(ctx).Model(&Object{}).Where("name = ?", name).
-		Updates(map[string]any{"hidden": true, "error_code": code, "error": message, "error_at": db.Now()}).Error
+	return db.tx(ctx, func(tx *gorm.DB) error {
+		now := db.Now()
+		r := tx.Model(&Object{}).Where("name = ? AND NOT hidden", name).Updates(map[string]any{"hidden": true, "hidden_at": now})
+		if r.Error != nil {
+			return r.Error
+		}
+		if r.RowsAffected > 0 {
+			if err := tx.Create(&Notice{At: now, Object: name, Message: "notice.object_hidden", Params: map[string]string{}}).Error; err != nil {
+				return err
+			}
+		}
+		return tx.Model(&Object{}).Where("name = ?", name).Updates(map[string]any{"error_code": code, "error": message, "error_at": now}).Error
+	})
 }
 
 // ObjectsDue lists the objects that the next cycle reads: switched on, not paused, not hidden at the last look, and with no

@@ -2,6 +2,7 @@
 
 ALTER TABLE admin.objects
     ADD COLUMN hidden_at   timestamptz, -- since when the credentials cannot see it
+    ADD COLUMN offered_at  timestamptz, -- since when a custom object is offered
     ADD COLUMN disabled_at timestamptz; -- since when it is switched off, if it was on
 
 -- News that come from elsewhere are told once: origin names them.

@@ -184,13 +184,7 @@ func (t Tester) Test(ctx context.Context, c models.Connection) (models.Connectio
 	if err != nil {
 		return c, refused(err)
 	}
-	if t.Count != nil {
-		defer func() {
-			if err := t.Count(context.WithoutCancel(ctx), client.Calls()); err != nil && t.Log != nil {
-				t.Log.Warn("API calls could not be noted", "calls", client.Calls(), "error", err)
-			}
-		}()
-	}
+	defer t.account(ctx, client)
 	report := models.ConnectionReport{At: started}
 	version, err := client.APIVersion(ctx)
 	if err != nil {
@@ -221,6 +215,18 @@ func (t Tester) Test(ctx context.Context, c models.Connection) (models.Connectio
 		report.Add("check.api_on", models.CheckOK, "limit", strconv.Itoa(u.Limit), "used", strconv.Itoa(u.Used))
 	}
 	t.reportObjects(&report, objects)
+	custom, err := findCustom(ctx, client, objects)
+	switch {
+	case err == nil:
+		report.CustomKnown, report.Custom = true, custom
+		if len(custom) > 0 {
+			report.Add("check.custom", models.CheckOK, "n", strconv.Itoa(len(custom)))
+		}
+	case salesforce.IsHalting(err) || ctx.Err() != nil:
+		return c, refused(err)
+	default:
+		report.Add("check.custom_unknown", models.CheckLook)
+	}
 	token, err := tokens.Token(ctx)
 	if err != nil {
 		return c, err

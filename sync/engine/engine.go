@@ -120,6 +120,7 @@ func New(c Config) (*Engine, error) {
 	river.AddWorker(workers, &describeWorker{engine: e})
 	river.AddWorker(workers, &pullWorker{engine: e})
 	river.AddWorker(workers, &pageWorker{engine: e})
+	river.AddWorker(workers, &lookWorker{engine: e})
 	e.river, err = river.NewClient(riverpgxv5.New(c.Pool), &river.Config{
 		ID:                   e.id,
 		Schema:               schema,

@@ -61,6 +61,9 @@ func (e *Engine) Step(ctx context.Context) error {
 	if err := e.turnCycle(ctx); err != nil {
 		return err
 	}
+	if err := e.queueLook(ctx); err != nil {
+		return err
+	}
 	return e.queueRuns(ctx)
 }
 

@@ -280,7 +280,11 @@ func plain(kind string, v any) string {
 			}
 			return "no time: " + v
 		case kind == "time":
-			return strings.TrimSuffix(strings.TrimSuffix(v, "Z"), ".000")
+			v = strings.TrimSuffix(v, "Z")
+			if strings.Contains(v, ".") {
+				v = strings.TrimRight(strings.TrimRight(v, "0"), ".")
+			}
+			return v
 		}
 		return "'" + v + "'"
 	default:
