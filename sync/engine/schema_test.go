@@ -16,7 +16,7 @@ import (
 var few = simorg.Config{Leads: 600, Contacts: 80, Accounts: 30, Opportunities: 20, Campaigns: 5, CampaignMembers: 20, Tasks: 20, Events: 20, Users: 5}
 
 // ended waits for the newest run of a kind, and gives it.
-func (w *world) ended(object string, kind models.RunKind) models.Run {
+func (w *world) newest(object string, kind models.RunKind) models.Run {
 	w.t.Helper()
 	var run models.Run
 	w.until(fmt.Sprintf("a %s of %s ended", kind, object), func() bool {
@@ -36,7 +36,7 @@ func (w *world) ended(object string, kind models.RunKind) models.Run {
 // filled waits until nothing is to be filled of an object.
 func (w *world) filled(object string) models.Run {
 	w.t.Helper()
-	run := w.ended(object, models.RunFill)
+	run := w.newest(object, models.RunFill)
 	if run.State != models.RunSucceeded {
 		w.t.Fatalf("the fill of %s ended as %s %s %s", object, run.State, run.ErrorCode, run.Error)
 	}
@@ -179,7 +179,7 @@ func TestAFieldThatWentMeanwhile(t *testing.T) {
 	if _, err := w.models.RequestResync(t.Context(), "Lead", "test"); err != nil {
 		t.Fatal(err)
 	}
-	if r := w.ended("Lead", models.RunResync); r.State != models.RunSucceeded {
+	if r := w.newest("Lead", models.RunResync); r.State != models.RunSucceeded {
 		t.Errorf("refused at once, the resync ended as %s: %s", r.State, r.Error)
 	}
 
@@ -198,7 +198,7 @@ func TestAFieldThatWentMeanwhile(t *testing.T) {
 	})
 	remove()
 	fail()
-	if r := w.ended("Lead", models.RunResync); r.State != models.RunSucceeded {
+	if r := w.newest("Lead", models.RunResync); r.State != models.RunSucceeded {
 		t.Errorf("failed later, the resync ended as %s: %s", r.State, r.Error)
 	}
 	if scalar[int](w, `SELECT count(*) FROM mirror.loads WHERE object = 'Lead' AND state = 'abandoned' AND reason LIKE '%Website%'`) != 1 {
@@ -212,7 +212,7 @@ func TestAFieldThatWentMeanwhile(t *testing.T) {
 	w.until("the third resync ended", func() bool {
 		return scalar[int](w, `SELECT count(*) FROM admin.runs WHERE object = 'Lead' AND kind = 'resync' AND ended_at IS NOT NULL`) == 3
 	})
-	if r := w.ended("Lead", models.RunResync); r.State != models.RunFailed || !strings.Contains(r.Error, "City") {
+	if r := w.newest("Lead", models.RunResync); r.State != models.RunFailed || !strings.Contains(r.Error, "City") {
 		t.Errorf("for a field that is there, the resync ended as %s: %s", r.State, r.Error)
 	}
 	w.org.ClearFaults()
@@ -486,7 +486,7 @@ func TestARecordFilter(t *testing.T) {
 
 	// Another filter, by a resync; then none.
 	save("City = 'Nowhere'")
-	if r := w.ended("Lead", models.RunResync); r.State != models.RunSucceeded {
+	if r := w.newest("Lead", models.RunResync); r.State != models.RunSucceeded {
 		t.Fatalf("the resync ended as %s %s", r.State, r.Error)
 	}
 	if a, b := scalar[int](w, `SELECT count(*) FROM mirror.out_of_scope`), scalar[int](w, `SELECT count(*) FROM salesforce.lead WHERE city IS DISTINCT FROM 'Nowhere'`); a != b || a == 0 {
@@ -503,10 +503,10 @@ func TestARecordFilter(t *testing.T) {
 		c, err := w.models.Cycle(ctx, number)
 		return err == nil && c.EndedAt != nil
 	})
-	if r := w.ended("Lead", models.RunChanges); r.State != models.RunFailed || r.ErrorCode != "FILTER_REFUSED" || !strings.Contains(r.Error, "City = 'Nowhere'") {
+	if r := w.newest("Lead", models.RunChanges); r.State != models.RunFailed || r.ErrorCode != "FILTER_REFUSED" || !strings.Contains(r.Error, "City = 'Nowhere'") {
 		t.Errorf("without the filter's field the run ended as %s %s: %s", r.State, r.ErrorCode, r.Error)
 	}
-	if r := w.ended("Contact", models.RunChanges); r.State != models.RunSucceeded {
+	if r := w.newest("Contact", models.RunChanges); r.State != models.RunSucceeded {
 		t.Errorf("Contact ended as %s", r.State)
 	}
 	w.org.ShowField("Lead", "City")
