@@ -3,6 +3,7 @@ package simorg
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -128,13 +129,16 @@ func (o *Org) ingest(j *job, most int) {
 		var chunk [][]string
 		for len(chunk) < chunkRows {
 			cells, err := r.row()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {
-				failed("InvalidBatch : " + err.Error())
-				u.unprocessed = append(u.unprocessed, chunk...)
-				return
+				// A space beside a quote, or a quote in the middle: the row fails, the others do not.
+				for len(cells) < len(u.header) {
+					cells = append(cells, "")
+				}
+				u.failed = append(u.failed, ingested{cells: cells, err: refuse("INVALID_CSV", err.Error())})
+				continue
 			}
 			chunk = append(chunk, cells)
 		}

@@ -328,3 +328,58 @@ func TestBudget(t *testing.T) {
 		t.Errorf("the counters are %v", calls)
 	}
 }
+
+// Faults find their object in what is sent, and their rows by what is done to them.
+func TestFaultsByObjectAndOperation(t *testing.T) {
+	t.Parallel()
+	c := start(t, simorg.Config{Seed: 50, Leads: 30, Contacts: 20})
+	records := func(kind string) object {
+		return object{"records": []any{object{"attributes": object{"type": kind}, "LastName": "x", "Company": "y"}}}
+	}
+	remove := c.org.Fault(simorg.Fault{Method: "POST", Object: "Lead", Status: 503, Code: "SERVER_UNAVAILABLE", Message: "Server too busy"})
+	c.wantError(503, "SERVER_UNAVAILABLE", "POST", "/composite/sobjects", records("Lead"))
+	c.wantError(503, "SERVER_UNAVAILABLE", "POST", "/jobs/ingest", object{"object": "Lead", "operation": "insert"})
+	c.wantError(503, "SERVER_UNAVAILABLE", "POST", "/jobs/query", object{"operation": "query", "query": "SELECT Id FROM Lead"})
+	c.want(200, "POST", "/jobs/query", object{"operation": "query", "query": "SELECT Id FROM Contact"})
+	c.want(200, "POST", "/jobs/ingest", object{"object": "Contact", "operation": "insert"})
+	remove()
+	c.org.Fault(simorg.Fault{Row: true, Object: "Lead", Operation: "update", Code: "UNABLE_TO_LOCK_ROW", Message: "unable to obtain exclusive access to this record or 1 records: 00Q"})
+	id := c.want(201, "POST", "/sobjects/Lead", object{"LastName": "x", "Company": "y"}).(object)["id"].(string)
+	c.wantError(400, "UNABLE_TO_LOCK_ROW", "PATCH", "/sobjects/Lead/"+id, object{"Title": "T"})
+	c.want(204, "DELETE", "/sobjects/Lead/"+id, nil)
+	c.org.Fault(simorg.Fault{Path: "/services/Soap", Status: 500, Code: "SERVER_UNAVAILABLE", Message: "Server too busy"})
+	if b := c.soap("<getServerTimestamp/>"); !strings.Contains(b, "<faultcode>sf:SERVER_UNAVAILABLE</faultcode>") {
+		t.Errorf("a SOAP fault is %s", b)
+	}
+}
+
+// A quote out of place fails its row and no other.
+func TestIngestMalformedRows(t *testing.T) {
+	t.Parallel()
+	c := start(t, simorg.Config{Seed: 51, Leads: 30})
+	j := c.want(200, "POST", "/jobs/ingest", object{"object": "Lead", "operation": "insert"}).(object)["id"].(string)
+	c.want(201, "PUT", "/jobs/ingest/"+j+"/batches", "LastName,Company\n\"Good\",C\n\"Bad\" ,C\nAlso \"bad\",C\nGood too,\"C\nD\"\n")
+	c.want(200, "PATCH", "/jobs/ingest/"+j, object{"state": "UploadComplete"})
+	if m := c.until("/jobs/ingest/" + j); m["state"] != "JobComplete" || number(t, m["numberRecordsFailed"]) != 2 || number(t, m["numberRecordsProcessed"]) != 4 {
+		t.Errorf("the job is %v", m)
+	}
+	if rows := c.query("SELECT LastName FROM Lead WHERE LastName LIKE '%Good%' ORDER BY Id"); len(rows) != 2 {
+		t.Errorf("saved are %v", rows)
+	}
+}
+
+// An org of another edition names the app's own quota, and sends no header line where there are no rows.
+func TestOtherOrgsWays(t *testing.T) {
+	t.Parallel()
+	c := start(t, simorg.Config{Seed: 52, Leads: 10, PerAppLimit: 250, EmptyBody: true})
+	res, _ := c.do("GET", "/limits", nil)
+	if got := res.Header.Get("Sforce-Limit-Info"); got != "api-usage=1/100000; per-app-api-usage=1/250(appName=tandem)" {
+		t.Errorf("Sforce-Limit-Info is %q", got)
+	}
+	j := c.want(200, "POST", "/jobs/query", object{"operation": "query", "query": "SELECT Id FROM Lead WHERE LastName = 'nobody has this'"}).(object)["id"].(string)
+	c.until("/jobs/query/" + j)
+	res, b := c.do("GET", "/jobs/query/"+j+"/results", nil)
+	if len(b) != 0 || res.Header.Get("Sforce-NumberOfRecords") != "0" || res.Header.Get("Sforce-Locator") != "null" {
+		t.Errorf("an empty result is %q with %v", b, res.Header)
+	}
+}

@@ -10,28 +10,31 @@ import (
 
 // controlRequest is the body of POST /simorg/control/{verb}; each verb reads what it needs.
 type controlRequest struct {
-	Object   string         `json:"object"`
-	ID       string         `json:"id"`
-	Field    string         `json:"field"`
-	Value    string         `json:"value"`
-	Fields   map[string]any `json:"fields"`
-	Spec     FieldSpec      `json:"spec"`
-	Fault    Fault          `json:"fault"`
-	FaultID  int            `json:"faultId"`
-	Tx       int            `json:"tx"`
-	N        int            `json:"n"`
-	Log      bool           `json:"log"`
-	Username string         `json:"username"`
-	PEM      string         `json:"pem"`
-	Master   string         `json:"master"`
-	Losers   []string       `json:"losers"`
-	Status   string         `json:"status"`
-	To       string         `json:"to"`
-	Before   time.Time      `json:"before"`
-	NewType  ObjectSpec     `json:"objectSpec"`
-	Rule     ValidationRule `json:"rule"`
-	RuleID   int            `json:"ruleId"`
-	Sees     Sees           `json:"sees"`
+	Object     string         `json:"object"`
+	ID         string         `json:"id"`
+	Field      string         `json:"field"`
+	Value      string         `json:"value"`
+	Fields     map[string]any `json:"fields"`
+	Spec       FieldSpec      `json:"spec"`
+	Fault      Fault          `json:"fault"`
+	FaultID    int            `json:"faultId"`
+	Tx         int            `json:"tx"`
+	N          int            `json:"n"`
+	Log        bool           `json:"log"`
+	Username   string         `json:"username"`
+	PEM        string         `json:"pem"`
+	Master     string         `json:"master"`
+	Losers     []string       `json:"losers"`
+	Status     string         `json:"status"`
+	To         string         `json:"to"`
+	Before     time.Time      `json:"before"`
+	NewType    ObjectSpec     `json:"objectSpec"`
+	Rule       ValidationRule `json:"rule"`
+	RuleID     int            `json:"ruleId"`
+	Sees       Sees           `json:"sees"`
+	Conversion Conversion     `json:"conversion"`
+	Code       string         `json:"code"`
+	Message    string         `json:"message"`
 }
 
 // controlled are the transactions that were begun over HTTP.
@@ -219,8 +222,12 @@ func (o *Org) control(verb string, q *controlRequest) (any, error) {
 	case "merge":
 		return nil, o.Merge(q.Object, q.Master, q.Losers...)
 	case "convert-lead":
-		c, err := o.ConvertLead(q.ID, q.Status)
-		return c, err
+		if q.Conversion.LeadID != "" {
+			return o.Convert(q.Conversion)
+		}
+		return o.ConvertLead(q.ID, q.Status)
+	case "refuse-sign-in":
+		return nil, o.RefuseSignIn(q.Username, q.Code, q.Message)
 	case "run-as":
 		return nil, o.RunAs(q.Username)
 	case "register-key":

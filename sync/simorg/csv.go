@@ -15,8 +15,19 @@ type csvReader struct {
 
 var errCSV = errors.New("the CSV is malformed: a quote is out of place")
 
-// row gives the next row, or io.EOF. Empty lines are skipped.
+// row gives the next row, or io.EOF. Empty lines are skipped. A row with a quote out of place comes as errCSV with the cells before
+// it, and the next call gives the line after it.
 func (r *csvReader) row() ([]string, error) {
+	cells, err := r.cut()
+	if errors.Is(err, errCSV) {
+		for len(r.data) > 0 && r.lineEnd(r.data) == 0 {
+			r.data = r.data[1:]
+		}
+	}
+	return cells, err
+}
+
+func (r *csvReader) cut() ([]string, error) {
 	for {
 		if n := r.lineEnd(r.data); n > 0 {
 			r.data = r.data[n:]
@@ -31,7 +42,7 @@ func (r *csvReader) row() ([]string, error) {
 	for {
 		cell, err := r.cell()
 		if err != nil {
-			return nil, err
+			return cells, err
 		}
 		cells = append(cells, cell)
 		switch n := r.lineEnd(r.data); {
@@ -43,7 +54,7 @@ func (r *csvReader) row() ([]string, error) {
 			r.data = r.data[n:]
 			return cells, nil
 		default:
-			return nil, errCSV
+			return cells, errCSV
 		}
 	}
 }

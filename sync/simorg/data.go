@@ -7,7 +7,7 @@ import (
 
 // sizes says how many untouched rows each object has.
 type sizes struct {
-	leads, contacts, accounts, opportunities, roles, campaigns, members, statuses, tasks, events, users, subscriptions, interests, licenses int
+	leads, contacts, accounts, opportunities, roles, campaigns, members, statuses, tasks, events, users, subscriptions, interests, licenses, cases int
 }
 
 // view reads rows. Every request has its own, because it holds the memory in which computed text is put together: that text lasts

@@ -1,14 +1,19 @@
 package simorg
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 // Fault is something that the org does wrong on purpose. It hits requests, or with Row the saving of rows.
@@ -21,12 +26,14 @@ type Fault struct {
 	Object string `json:"object,omitempty"`
 	// Row makes the fault hit each save of a row (create, update, delete; by any API) instead of requests. ID narrows it to one row,
 	// Field to saves that set this field, and Value to those that set it to this text: a validation rule.
-	Row   bool   `json:"row,omitempty"`
-	ID    string `json:"id,omitempty"`
-	Field string `json:"field,omitempty"`
-	Value string `json:"value,omitempty"`
-	After int    `json:"after,omitempty"` // let so many pass first
-	Count int    `json:"count,omitempty"` // hit so many, then no more; 0: for ever
+	Row bool `json:"row,omitempty"`
+	// Operation narrows Row to create, update or delete.
+	Operation string `json:"operation,omitempty"`
+	ID        string `json:"id,omitempty"`
+	Field     string `json:"field,omitempty"`
+	Value     string `json:"value,omitempty"`
+	After     int    `json:"after,omitempty"` // let so many pass first
+	Count     int    `json:"count,omitempty"` // hit so many, then no more; 0: for ever
 
 	// What it does.
 	Delay time.Duration `json:"delay,omitempty"` // before anything else
@@ -38,9 +45,10 @@ type Fault struct {
 	Status        int           `json:"status,omitempty"`        // nothing is done; this is the reply
 	Body          string        `json:"body,omitempty"`
 	ContentType   string        `json:"contentType,omitempty"`
-	Code          string        `json:"code,omitempty"` // instead of Body, an error array with Code and Message
-	Message       string        `json:"message,omitempty"`
-	Fields        []string      `json:"fields,omitempty"`
+	// Code and Message, instead of Body, are sent in the shape of the API that was asked: an error array, OAuth's error, a SOAP fault.
+	Code    string   `json:"code,omitempty"`
+	Message string   `json:"message,omitempty"`
+	Fields  []string `json:"fields,omitempty"`
 	// TruncateBody lets so many bytes of the reply's body through, then closes the connection; with CleanEnd the body just ends.
 	TruncateBody int  `json:"truncateBody,omitempty"`
 	CleanEnd     bool `json:"cleanEnd,omitempty"`
@@ -131,12 +139,48 @@ func (f *Fault) matches(o *Org, r *http.Request, segments []string) bool {
 
 var fromObject = regexp.MustCompile(`(?i)\bfrom\s+(\w+)`)
 
+// objectInBody finds the object in what is sent: the type of a collection's first record, the object or query of a bulk job.
+func objectInBody(r *http.Request) string {
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		return ""
+	}
+	r.Body = io.NopCloser(bytes.NewReader(b))
+	if strings.EqualFold(r.Header.Get("Content-Encoding"), "gzip") {
+		z, err := gzip.NewReader(bytes.NewReader(b))
+		if err != nil {
+			return ""
+		}
+		if b, err = io.ReadAll(io.LimitReader(z, bodyMax)); err != nil {
+			return ""
+		}
+	}
+	var q struct {
+		Object, Query string
+		Records       []map[string]any
+	}
+	if json.Unmarshal(b, &q) != nil {
+		return ""
+	}
+	if m := fromObject.FindStringSubmatch(q.Query); m != nil {
+		return m[1]
+	}
+	if len(q.Records) > 0 {
+		return typeOf(q.Records[0])
+	}
+	return q.Object
+}
+
 // objectOf tells which object a request is about.
 func objectOf(o *Org, r *http.Request, segments []string) string {
 	if q := r.URL.Query().Get("q"); q != "" {
 		if m := fromObject.FindAllStringSubmatch(q, -1); m != nil {
 			return m[0][1]
 		}
+	}
+	last := lower(segments[max(len(segments)-1, 0)])
+	if len(segments) > 3 && (last == "sobjects" && lower(segments[3]) == "composite" || lower(segments[3]) == "jobs" && (last == "ingest" || last == "query")) {
+		return objectInBody(r)
 	}
 	for k, s := range segments {
 		switch {
@@ -185,8 +229,7 @@ func (s *faults) apply(o *Org, w http.ResponseWriter, r *http.Request, segments 
 	case hit.Status != 0:
 		body, kind := []byte(hit.Body), hit.ContentType
 		if hit.Code != "" {
-			body = fail(hit.Status, hit.Code, hit.Message, hit.Fields...).json()
-			kind = "application/json;charset=UTF-8"
+			body, kind = hit.inShape(segments)
 		}
 		if kind == "" {
 			kind = "text/html; charset=UTF-8"
@@ -200,6 +243,22 @@ func (s *faults) apply(o *Org, w http.ResponseWriter, r *http.Request, segments 
 		return &truncated{ResponseWriter: w, left: hit.TruncateBody, clean: hit.CleanEnd}, r, nothing
 	}
 	return w, r, nothing
+}
+
+// inShape writes Code and Message as the API under this path writes errors.
+func (f *Fault) inShape(segments []string) (body []byte, kind string) {
+	api := ""
+	if len(segments) > 1 {
+		api = lower(segments[1])
+	}
+	switch api {
+	case "oauth2":
+		body, _ = json.Marshal(map[string]string{"error": f.Code, "error_description": f.Message})
+		return body, "application/json;charset=UTF-8"
+	case "soap":
+		return soapFault(f.Code, f.Message), "text/xml;charset=UTF-8"
+	}
+	return fail(f.Status, f.Code, f.Message, f.Fields...).json(), "application/json;charset=UTF-8"
 }
 
 // commitDelay is the key under which a request's context has the delay of its commit.
@@ -242,12 +301,12 @@ func (t *truncated) Flush() {
 }
 
 // saveFault tells whether a fault hits the saving of a row.
-func (tx *Tx) saveFault(x *object, id string, given assignments) *rowError {
+func (tx *Tx) saveFault(operation string, x *object, id string, given assignments) *rowError {
 	s := &tx.org.faults
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range s.list {
-		if !f.Row || f.Object != "" && !strings.EqualFold(f.Object, x.name) || f.ID != "" && to18(f.ID) != id || !f.wants(x, given) {
+		if !f.Row || f.Operation != "" && f.Operation != operation || f.Object != "" && !strings.EqualFold(f.Object, x.name) || f.ID != "" && to18(f.ID) != id || !f.wants(x, given) {
 			continue
 		}
 		if f.due() {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Life lets simulated salespeople work until ctx ends, so many times a minute: they create, edit, move and delete, as the
-// administrator. What the org refuses them, they leave.
+// Life lets simulated salespeople work until ctx ends, so many times a minute: they create, edit and move, and now and then they
+// convert, merge, delete and undelete, as the administrator. What the org refuses them, they leave.
 func (o *Org) Life(ctx context.Context, perMinute int) {
 	if perMinute <= 0 {
 		return
@@ -102,21 +102,58 @@ func (o *Org) work(r *rand.Rand) error {
 		}
 		_, err := o.Create("CampaignMember", map[string]any{"CampaignId": campaign, object + "Id": person, "Status": choose([]string{"Sent", "Responded"})})
 		return err
-	case n < 97:
+	case n < 96:
 		return update("Account", map[string]any{"Rating": choose(ratings), "Industry": choose(industries)})
-	case n < 98:
+	case n < 97:
 		id, ok := o.some(r, "Lead")
 		if !ok {
 			return nil
 		}
-		_, err := o.ConvertLead(id, "")
+		q := Conversion{LeadID: id, NoOpportunity: r.IntN(2) == 0}
+		if r.IntN(2) == 0 {
+			// Into an account that is there already.
+			q.AccountID, _ = o.some(r, "Account")
+		}
+		_, err := o.Convert(q)
 		return err
+	case n < 98:
+		object := choose([]string{"Lead", "Contact", "Account"})
+		master, ok := o.some(r, object)
+		loser, ok2 := o.some(r, object)
+		if !ok || !ok2 {
+			return nil
+		}
+		return o.Merge(object, master, loser)
+	case n < 99:
+		id, ok := o.someDeleted(r, choose([]string{"Lead", "Contact", "Task", "CampaignMember"}))
+		if !ok {
+			return nil
+		}
+		return o.Undelete(id)
 	default:
-		object := choose([]string{"Lead", "Task", "CampaignMember"})
+		object := choose([]string{"Lead", "Contact", "Task", "CampaignMember"})
 		id, ok := o.some(r, object)
 		if !ok {
 			return nil
 		}
 		return o.Delete(object, id)
 	}
+}
+
+// someDeleted gives the id of a row that somebody deleted since the org was made, and that was not merged into another one.
+func (o *Org) someDeleted(r *rand.Rand, object string) (id string, ok bool) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	v := o.view()
+	var ids []string
+	v.each(o.tables[object], true, func(row row) bool {
+		if v.deleted(row) && (row.t.object.fMaster == nil || v.get(row, row.t.object.fMaster).isNull()) {
+			ids = append(ids, row.id())
+		}
+		return len(ids) < 1000
+	})
+	if len(ids) == 0 {
+		return "", false
+	}
+	return ids[r.IntN(len(ids))], true
 }

@@ -13,27 +13,39 @@ type Converted struct {
 	OpportunityID string `json:"opportunityId,omitempty"`
 }
 
-// conversionRequest is one LeadConvert of the SOAP API.
-type conversionRequest struct {
-	lead, account, contact, opportunity, opportunityName, owner, status string
-	noOpportunity, overwriteSource                                      bool
+// Conversion says what a lead is to become: new records, or the ones that are named. An empty status takes the converted one.
+type Conversion struct {
+	LeadID              string `json:"leadId"`
+	Status              string `json:"status,omitempty"`
+	AccountID           string `json:"accountId,omitempty"`
+	ContactID           string `json:"contactId,omitempty"`
+	OpportunityID       string `json:"opportunityId,omitempty"`
+	OpportunityName     string `json:"opportunityName,omitempty"`
+	OwnerID             string `json:"ownerId,omitempty"`
+	NoOpportunity       bool   `json:"noOpportunity,omitempty"`
+	OverwriteLeadSource bool   `json:"overwriteLeadSource,omitempty"`
 }
 
 // ConvertLead makes an account, a contact and an opportunity of a lead. An empty status takes the converted one.
-func (o *Org) ConvertLead(id, status string) (c Converted, err error) {
-	return o.ConvertLeadInto(id, status, "", "")
+func (o *Org) ConvertLead(id, status string) (Converted, error) {
+	return o.Convert(Conversion{LeadID: id, Status: status})
 }
 
 // ConvertLeadInto is ConvertLead into an existing account and, with it, an existing contact; empty ones are made.
-func (o *Org) ConvertLeadInto(id, status, account, contact string) (c Converted, err error) {
+func (o *Org) ConvertLeadInto(id, status, account, contact string) (Converted, error) {
+	return o.Convert(Conversion{LeadID: id, Status: status, AccountID: account, ContactID: contact})
+}
+
+// Convert makes a contact of a lead, or puts it into one that exists, with an account and, unless it is told not to, an opportunity.
+func (o *Org) Convert(q Conversion) (c Converted, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if status == "" {
-		status = "Closed - Converted"
+	if q.Status == "" {
+		q.Status = "Closed - Converted"
 	}
 	err = o.do(o.adminID(), func(tx *Tx) error {
 		var refused *rowError
-		if c, refused = tx.convertLead(conversionRequest{lead: id, status: status, account: account, contact: contact}); refused != nil {
+		if c, refused = tx.convertLead(q); refused != nil {
 			return refused
 		}
 		return nil
@@ -43,10 +55,10 @@ func (o *Org) ConvertLeadInto(id, status, account, contact string) (c Converted,
 
 // convertLead follows the rules of convertLead() (https://developer.salesforce.com/docs/atlas.en-us.api.meta/api/sforce_api_calls_convertlead.htm):
 // existing records are filled only where they are empty, and their owner stays.
-func (tx *Tx) convertLead(q conversionRequest) (c Converted, bad *rowError) {
+func (tx *Tx) convertLead(q Conversion) (c Converted, bad *rowError) {
 	o := tx.org
 	for _, name := range []string{"lead", "account", "contact", "opportunity"} {
-		if x := o.byName[name]; !tx.access.updateable(x) && (name != "opportunity" || !q.noOpportunity) {
+		if x := o.byName[name]; !tx.access.updateable(x) && (name != "opportunity" || !q.NoOpportunity) {
 			return c, refuse("INSUFFICIENT_ACCESS_OR_READONLY", "insufficient access rights on object id")
 		}
 	}
@@ -54,10 +66,10 @@ func (tx *Tx) convertLead(q conversionRequest) (c Converted, bad *rowError) {
 	return c, bad
 }
 
-func (tx *Tx) convertAsSystem(q conversionRequest) (c Converted, bad *rowError) {
+func (tx *Tx) convertAsSystem(q Conversion) (c Converted, bad *rowError) {
 	v := tx.view()
 	o := tx.org
-	lead, ok := v.find(q.lead)
+	lead, ok := v.find(q.LeadID)
 	switch {
 	case !ok || lead.t.object.name != "Lead":
 		return c, refuse("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
@@ -65,17 +77,17 @@ func (tx *Tx) convertAsSystem(q conversionRequest) (c Converted, bad *rowError) 
 		return c, refuse("ENTITY_IS_DELETED", "entity is deleted")
 	case v.named(lead, "IsConverted").isTrue():
 		return c, refuse("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead")
-	case q.status != "Closed - Converted":
-		return c, refuse("INVALID_STATUS", "invalid convertedStatus: "+q.status)
-	case q.contact != "" && q.account == "":
+	case q.Status != "Closed - Converted":
+		return c, refuse("INVALID_STATUS", "invalid convertedStatus: "+q.Status)
+	case q.ContactID != "" && q.AccountID == "":
 		return c, refuse("REQUIRED_FIELD_MISSING", "accountId is required with contactId")
-	case q.opportunityName != "" && q.opportunity != "" || q.noOpportunity && (q.opportunityName != "" || q.opportunity != ""):
+	case q.OpportunityName != "" && q.OpportunityID != "" || q.NoOpportunity && (q.OpportunityName != "" || q.OpportunityID != ""):
 		return c, refuse("INVALID_FIELD", "opportunityName and opportunityId exclude each other and doNotCreateOpportunity")
 	}
 	get := func(name string) value { return v.named(lead, name).clone() }
 	owner := get("OwnerId")
-	if q.owner != "" {
-		owner = textOf(to18(q.owner))
+	if q.OwnerID != "" {
+		owner = textOf(to18(q.OwnerID))
 	}
 	if strings.HasPrefix(owner.s, "00G") {
 		return c, refuse("INVALID_CROSS_REFERENCE_KEY", "Lead owner is a queue: an ownerId is required")
@@ -93,7 +105,7 @@ func (tx *Tx) convertAsSystem(q conversionRequest) (c Converted, bad *rowError) 
 		for k := 0; k < len(pairs); k += 2 {
 			f := x.byName[pairs[k]]
 			s := get(pairs[k+1])
-			overwrite := q.overwriteSource && pairs[k] == "leadsource"
+			overwrite := q.OverwriteLeadSource && pairs[k] == "leadsource"
 			if s.isNull() || f.Length > 0 && units(s.s) > f.Length || id != "" && !v.get(existing, f).isNull() && !overwrite {
 				continue
 			}
@@ -111,18 +123,18 @@ func (tx *Tx) convertAsSystem(q conversionRequest) (c Converted, bad *rowError) 
 		}
 		return tx.create(x, given)
 	}
-	if c.AccountID, bad = fill(o.byName["account"], q.account, "name", "company", "phone", "phone", "website", "website", "industry", "industry", "annualrevenue", "annualrevenue", "numberofemployees", "numberofemployees", "rating", "rating",
+	if c.AccountID, bad = fill(o.byName["account"], q.AccountID, "name", "company", "phone", "phone", "website", "website", "industry", "industry", "annualrevenue", "annualrevenue", "numberofemployees", "numberofemployees", "rating", "rating",
 		"billingstreet", "street", "billingcity", "city", "billingstate", "state", "billingpostalcode", "postalcode", "billingcountry", "country"); bad != nil {
 		return c, bad
 	}
-	if c.ContactID, bad = fill(o.byName["contact"], q.contact, "lastname", "lastname", "firstname", "firstname", "salutation", "salutation", "title", "title", "email", "email", "phone", "phone", "mobilephone", "mobilephone", "fax", "fax",
+	if c.ContactID, bad = fill(o.byName["contact"], q.ContactID, "lastname", "lastname", "firstname", "firstname", "salutation", "salutation", "title", "title", "email", "email", "phone", "phone", "mobilephone", "mobilephone", "fax", "fax",
 		"leadsource", "leadsource", "description", "description", "mailingstreet", "street", "mailingcity", "city", "mailingstate", "state", "mailingpostalcode", "postalcode", "mailingcountry", "country"); bad != nil {
 		return c, bad
 	}
-	c.LeadID, c.OpportunityID = lead.id(), q.opportunity
-	if !q.noOpportunity && q.opportunity == "" {
+	c.LeadID, c.OpportunityID = lead.id(), q.OpportunityID
+	if !q.NoOpportunity && q.OpportunityID == "" {
 		x := o.byName["opportunity"]
-		name := q.opportunityName
+		name := q.OpportunityName
 		if name == "" {
 			name = get("Company").s
 		}
@@ -159,7 +171,7 @@ func (tx *Tx) convertAsSystem(q conversionRequest) (c Converted, bad *rowError) 
 	lead, _ = v.at(lead.t, lead.i)
 	cells := v.cells(lead)
 	for name, s := range map[string]value{
-		"isconverted": boolOf(true), "status": textOf(q.status), "converteddate": dateOf(dayOf(o.now())), "convertedaccountid": textOf(c.AccountID), "convertedcontactid": textOf(c.ContactID),
+		"isconverted": boolOf(true), "status": textOf(q.Status), "converteddate": dateOf(dayOf(o.now())), "convertedaccountid": textOf(c.AccountID), "convertedcontactid": textOf(c.ContactID),
 		"convertedopportunityid": textOf(c.OpportunityID), "isunreadbyowner": boolOf(false), "lastmodifieddate": now, "systemmodstamp": now, "lastmodifiedbyid": textOf(tx.user),
 	} {
 		cells[x.byName[name].pos] = s
@@ -280,15 +292,25 @@ func (tx *Tx) undelete(id string) *rowError {
 	return tx.undeleteOne(r)
 }
 
+// deletedAt is when a deleted row was deleted: the deletion is what was saved of it last.
+func (v *view) deletedAt(r row) int64 {
+	if f := r.t.object.fModifiedDate; f != nil {
+		return v.get(r, f).n
+	}
+	return v.get(r, r.t.object.fStamp).n
+}
+
 func (tx *Tx) undeleteOne(r row) *rowError {
 	v := tx.view()
 	x := r.t.object
 	id := r.id()
-	deletedAt := v.get(r, x.fModifiedDate).n
+	deletedAt := v.deletedAt(r)
 	cells := v.cells(r)
 	now := stampOf(tx.org.nowSecond())
-	cells[x.fIsDeleted.pos] = boolOf(false)
-	cells[x.fModifiedDate.pos], cells[x.fStamp.pos] = now, now
+	cells[x.fIsDeleted.pos], cells[x.fStamp.pos] = boolOf(false), now
+	if x.fModifiedDate != nil {
+		cells[x.fModifiedDate.pos] = now
+	}
 	if x.fMaster != nil {
 		cells[x.fMaster.pos] = value{}
 	}
@@ -305,7 +327,7 @@ func (tx *Tx) undeleteOne(r row) *rowError {
 		}
 		for _, kid := range v.having(l.field, id) {
 			// What was deleted on its own, at another time, stays deleted.
-			if v.deleted(kid) && v.get(kid, kid.t.object.fModifiedDate).n == deletedAt {
+			if v.deleted(kid) && v.deletedAt(kid) == deletedAt {
 				if err := tx.undeleteOne(kid); err != nil {
 					return err
 				}

@@ -47,13 +47,19 @@ type auth struct {
 	keys      []*rsa.PublicKey
 	runAs     string // of the client credentials flow; empty: not enabled
 	redirects []string
+	refused   map[string]oauthError // by user: what signing in gives
+	logins    map[string][]int64    // by user: when, of the last hour
 }
+
+// loginsMax is how often a user may sign in within an hour.
+const loginsMax = 3600
 
 // codeLife is how long an authorization code can be exchanged.
 const codeLife = 15 * time.Minute
 
 func (a *auth) init(o *Org) {
 	a.sessions, a.refreshes, a.codes = map[string]*session{}, map[string]grant{}, map[string]code{}
+	a.refused, a.logins = map[string]oauthError{}, map[string][]int64{}
 	a.runAs = o.integrationID()
 }
 
@@ -114,6 +120,25 @@ func (o *Org) RunAs(username string) error {
 	return nil
 }
 
+// RefuseSignIn lets every token request that would sign a user in fail with these words, as login hours, IP ranges and policies do:
+// ("invalid_grant", "ip restricted"), ("invalid_app_access", "user is not admin approved to access this app"). An empty code ends it.
+// It fails when there is no such user.
+func (o *Org) RefuseSignIn(username, code, description string) error {
+	o.mu.RLock()
+	u, ok := o.user(username)
+	o.mu.RUnlock()
+	if !ok {
+		return fmt.Errorf("simorg: there is no user %s", username)
+	}
+	o.auth.mu.Lock()
+	defer o.auth.mu.Unlock()
+	delete(o.auth.refused, u.id())
+	if code != "" {
+		o.auth.refused[u.id()] = *oauthFail(code, description)
+	}
+	return nil
+}
+
 // ExpireSessions ends all access tokens; refresh tokens go on.
 func (o *Org) ExpireSessions() {
 	o.auth.mu.Lock()
@@ -158,18 +183,10 @@ func (a *auth) find(o *Org, token string) *session {
 
 // user finds a user by name; the org's lock is held.
 func (o *Org) user(username string) (row, bool) {
-	v := o.view()
-	f := o.byName["user"].byName["username"]
-	var found row
-	ok := false
-	v.each(o.tables["User"], false, func(r row) bool {
-		v.reset()
-		if strings.EqualFold(v.get(r, f).s, username) {
-			found, ok = r, true
-		}
-		return !ok
-	})
-	return found, ok
+	for _, r := range o.view().having(o.byName["user"].byName["username"], username) {
+		return r, true
+	}
+	return row{}, false
 }
 
 func (o *Org) active(user string) bool {
@@ -255,6 +272,11 @@ func (o *Org) token(w http.ResponseWriter, r *http.Request) {
 		reply, bad = o.byCode(r)
 	case "refresh_token":
 		reply, bad = o.byRefresh(r)
+	case "password":
+		// Orgs block it unless an administrator allows it, and say no more than this.
+		if bad = o.client(r, true); bad == nil {
+			bad = grantFail("authentication failure")
+		}
 	case "":
 		bad = oauthFail("invalid_request", "missing required parameter: grant_type")
 	default:
@@ -421,6 +443,17 @@ func (o *Org) grant(r *http.Request, g grant, refresh string) (map[string]string
 		return nil, grantFail("inactive user")
 	}
 	now := o.now()
+	o.auth.mu.Lock()
+	refused, is := o.auth.refused[g.user]
+	recent := slices.DeleteFunc(o.auth.logins[g.user], func(at int64) bool { return at <= now.Add(-time.Hour).Unix() })
+	o.auth.logins[g.user] = append(recent, now.Unix())
+	o.auth.mu.Unlock()
+	if is {
+		return nil, &refused
+	}
+	if len(recent) >= loginsMax {
+		return nil, grantFail("login rate exceeded")
+	}
 	s := &session{token: o.id()[:15] + "!AQ" + random(72), user: g.user, scope: g.scope, refresh: refresh, used: now}
 	o.auth.mu.Lock()
 	o.auth.sessions[s.token] = s

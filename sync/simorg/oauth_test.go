@@ -166,7 +166,10 @@ func TestTokenErrors(t *testing.T) {
 		{credentials(simorg.DefaultClientID, simorg.DefaultClientSecret), "", ""},
 		{credentials("x", simorg.DefaultClientSecret), "invalid_client_id", "client identifier invalid"},
 		{credentials(simorg.DefaultClientID, "x"), "invalid_client", "invalid client credentials"},
-		{url.Values{"grant_type": {"password"}}, "unsupported_grant_type", "grant type not supported"},
+		{url.Values{"grant_type": {"magic"}}, "unsupported_grant_type", "grant type not supported"},
+		{url.Values{"grant_type": {"password"}, "client_id": {simorg.DefaultClientID}, "client_secret": {simorg.DefaultClientSecret}, "username": {"priya@tandem-sim.example"}, "password": {"x"}}, "invalid_grant", "authentication failure"},
+		{url.Values{"grant_type": {"authorization_code"}, "client_id": {simorg.DefaultClientID}, "code": {"x"}}, "invalid_grant", "invalid authorization code"},
+		{url.Values{"grant_type": {"refresh_token"}, "client_id": {simorg.DefaultClientID}, "refresh_token": {"x"}}, "invalid_grant", "expired access/refresh token"},
 		{url.Values{}, "invalid_request", "missing required parameter: grant_type"},
 	} {
 		status, m := c.form("/services/oauth2/token", x.form)
@@ -174,6 +177,47 @@ func TestTokenErrors(t *testing.T) {
 			t.Errorf("%v gave %d %v, want %q %q", x.form, status, m, x.code, x.about)
 		}
 	}
+	// What an administrator's policies refuse.
+	for _, x := range [][2]string{
+		{"invalid_grant", "ip restricted"}, {"invalid_grant", "ip restricted or invalid login hours"}, {"invalid_grant", "user does not have API access enabled"}, {"invalid_grant", "inactive organization"},
+		{"invalid_app_access", "user is not admin approved to access this app"}, {"invalid_grant", "user hasn't approved this consumer"}, {"invalid_grant", "Audience validation failed"},
+	} {
+		ok(t, c.org.RefuseSignIn("priya@tandem-sim.example", x[0], x[1]))
+		if status, m := c.form("/services/oauth2/token", assertion(key, nil)); status != 400 || m["error"] != x[0] || m["error_description"] != x[1] {
+			t.Errorf("a refused sign-in gave %d %v, want %v", status, m, x)
+		}
+		c.login()
+	}
+	ok(t, c.org.RefuseSignIn("priya@tandem-sim.example", "", ""))
+	if status, _ := c.form("/services/oauth2/token", assertion(key, nil)); status != 200 {
+		t.Errorf("a sign-in that is refused no more gave %d", status)
+	}
+	remove := c.org.Fault(simorg.Fault{Path: "/services/oauth2/token", Status: 400, Code: "invalid_client_id", Message: "client identifier invalid", Count: 1})
+	if status, m := c.form("/services/oauth2/token", credentials(simorg.DefaultClientID, simorg.DefaultClientSecret)); status != 400 || m["error"] != "invalid_client_id" {
+		t.Errorf("a fault of the token endpoint gave %d %v", status, m)
+	}
+	remove()
+	req, err := http.NewRequest("POST", c.url+"/services/oauth2/token", strings.NewReader(credentials(simorg.DefaultClientID, simorg.DefaultClientSecret).Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Host = "login.salesforce.com"
+	if res, err := http.DefaultClient.Do(req); err != nil {
+		t.Fatal(err)
+	} else {
+		var m object
+		_ = json.NewDecoder(res.Body).Decode(&m)
+		_ = res.Body.Close()
+		if m["error_description"] != "request not supported on this domain" {
+			t.Errorf("client credentials at the login host gave %v", m)
+		}
+	}
+	// Who is deactivated is out at once.
+	priya := c.as("priya@tandem-sim.example")
+	priya.want(200, "GET", "/limits", nil)
+	ok(t, c.org.Update("User", c.query("SELECT Id FROM User WHERE Username = 'PRIYA@tandem-sim.example'")[0]["Id"].(string), object{"IsActive": false}))
+	priya.wantError(401, "INVALID_SESSION_ID", "GET", "/limits", nil)
 	if err := c.org.RunAs(""); err != nil {
 		t.Fatal(err)
 	}

@@ -50,7 +50,7 @@ func everyType(code string) []*field {
 // subscriptionObject hangs from Contact. It counts and sums up its licenses.
 func subscriptionObject() *object {
 	o := &object{
-		name: "Subscription__c", label: "Subscription", plural: "Subscriptions", prefix: "a00", custom: true, createable: true, updateable: true, deletable: true, undeletable: true,
+		name: "Subscription__c", numbered: "SUB-", label: "Subscription", plural: "Subscriptions", prefix: "a00", custom: true, createable: true, updateable: true, deletable: true, undeletable: true,
 		size: func(s *sizes) int { return s.subscriptions },
 	}
 	contact := func(v *view, i uint32) (uint32, bool) { return v.liveContact(v.h(saltSubscription, i)) }
@@ -113,7 +113,7 @@ func interestObject() *object {
 // a person.
 func licenseObject() *object {
 	o := &object{
-		name: "License__c", label: "License", plural: "Licenses", prefix: "a02", custom: true, createable: true, updateable: true, deletable: true, undeletable: true,
+		name: "License__c", numbered: "LIC-", label: "License", plural: "Licenses", prefix: "a02", custom: true, createable: true, updateable: true, deletable: true, undeletable: true,
 		size: func(s *sizes) int { return s.licenses },
 	}
 	master := func(tx *Tx, r row) {
@@ -136,6 +136,6 @@ func objects(wideLeads int) []*object {
 	return []*object{
 		organizationObject(), profileObject(), userRoleObject(), userObject(), groupObject(), recordTypeObject(), leadStatusObject(), opportunityStageObject(), taskStatusObject(),
 		accountObject(), contactObject(), leadObject(wideLeads), opportunityObject(), contactRoleObject(), campaignObject(), memberStatusObject(), memberObject(),
-		taskObject(), eventObject(), subscriptionObject(), interestObject(), licenseObject(),
+		historyObject(), caseObject(), taskObject(), eventObject(), subscriptionObject(), interestObject(), licenseObject(),
 	}
 }

@@ -310,3 +310,74 @@ func memberStatusObject() *object {
 		flag("IsDefault").label("Default").with(func(_ *view, _ *field, i uint32) value { return boolOf(i%statusesEach == 0) }), flag("HasResponded").label("Responded").with(func(_ *view, _ *field, i uint32) value { return boolOf(statusResponded(i)) }),
 	)
 }
+
+// historyObject is OpportunityHistory: one row for each step of an opportunity, written by the platform alone. It has no
+// LastModifiedDate.
+func historyObject() *object {
+	o := &object{
+		name: "OpportunityHistory", label: "Opportunity History", plural: "Opportunity Histories", prefix: "008", noAudit: true,
+		size: func(s *sizes) int { return s.opportunities }, deleted: (*view).oppDeleted,
+	}
+	// The first row of an untouched opportunity says what the opportunity says.
+	of := func(f *field, name string) *field {
+		return f.ro().with(func(v *view, _ *field, i uint32) value {
+			t := v.org.tables["Opportunity"]
+			return v.get(row{t: t, i: i}, t.object.byName[name])
+		})
+	}
+	return define(o,
+		ref("OpportunityId", "Opportunity", "Opportunity").ro().notNull().child("OpportunityHistories").cascade().with(points("006", func(_ *view, i uint32) (uint32, bool) { return i, true })),
+		of(ref("CreatedById", "CreatedBy", "User").notNull(), "createdbyid"), of(when("CreatedDate").notNull(), "lastmodifieddate"), of(pick("StageName", stageNames()...).label("Stage"), "stagename"), of(money("Amount", 18, 2), "amount"),
+		of(money("ExpectedRevenue", 18, 2).label("Expected Amount"), "expectedrevenue"), of(day("CloseDate"), "closedate"), of(percent("Probability", 3, 0).label("Probability (%)"), "probability"), of(pick("ForecastCategory", "Omitted", "Pipeline", "BestCase", "Forecast", "Closed"), "forecastcategory"),
+	)
+}
+
+// keepHistory writes a row of OpportunityHistory when an opportunity has moved.
+func keepHistory(tx *Tx, d *draft) {
+	if !d.create && !d.touches([]string{"stagename", "amount", "closedate", "probability"}) {
+		return
+	}
+	x := tx.org.byName["opportunityhistory"]
+	t := tx.org.tables[x.name]
+	v := tx.view()
+	cells := make([]value, len(x.fields))
+	for _, f := range x.fields {
+		cells[f.pos] = f.fill
+	}
+	for _, name := range []string{"stagename", "amount", "expectedrevenue", "closedate", "probability", "forecastcategory"} {
+		cells[x.byName[name].pos] = v.get(d.row(), d.t.object.byName[name]).clone()
+	}
+	now := stampOf(tx.org.nowSecond())
+	cells[x.byName["opportunityid"].pos], cells[x.fCreatedBy.pos] = textOf(d.row().id()), textOf(tx.user)
+	cells[x.fCreatedDate.pos], cells[x.fStamp.pos] = now, now
+	t.next++
+	// A new row is nobody else's: it cannot be refused.
+	_ = tx.store(t, t.next-1, &version{cells: cells})
+}
+
+// caseObject is Case (https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/sforce_api_objects_case.htm).
+func caseObject() *object {
+	o := &object{
+		name: "Case", label: "Case", plural: "Cases", prefix: "500", createable: true, updateable: true, deletable: true, undeletable: true, mergeable: true,
+		size: func(s *sizes) int { return s.cases }, deleted: func(v *view, i uint32) bool { return chance(v.h(saltCase, i), 1) },
+	}
+	contact := func(v *view, i uint32) (uint32, bool) { return v.liveContact(v.h(saltCase, i)) }
+	statuses := []string{"New", "Working", "Escalated", "Closed"}
+	return define(o,
+		&field{FieldSpec: FieldSpec{Name: "CaseNumber", Label: "Case Number", Type: "string", Length: 30, AutoNumber: true, NotNull: true, IDLookup: true}, gen: func(v *view, _ *field, i uint32) value { return textOf(autoNumber(v, "", i)) }},
+		ref("ContactId", "Contact", "Contact").child("Cases").with(points("003", contact)),
+		ref("AccountId", "Account", "Account").child("Cases").with(func(v *view, _ *field, i uint32) value {
+			if c, ok := contact(v, i); ok {
+				if a, ok := v.contactAccount(c); ok {
+					return value{k: text, s: v.id("001", a)}
+				}
+			}
+			return value{}
+		}),
+		ref("ParentId", "Parent", "Case").child("Cases"), str("SuppliedName", 80).label("Name").with(oneOf(10, []string{"Web visitor"})), email("SuppliedEmail", 80).label("Email Address").with(emails(10)),
+		pick("Type", "Mechanical", "Electrical", "Structural", "Other").label("Case Type").picked(50), pick("Status", statuses...).notNull().def("New").picked(100), pick("Reason", "Installation", "Performance", "Other").label("Case Reason").picked(40),
+		pick("Origin", "Phone", "Email", "Web").label("Case Origin").picked(80), str("Subject", 255).with(oneOf(95, subjects)), pick("Priority", "High", "Medium", "Low").def("Medium").picked(100), area("Description", 32000).with(texts(50)),
+		flag("IsClosed").label("Closed").derived(func(v *view, r row) value { return boolOf(v.get(r, r.t.object.byName["status"]).s == "Closed") }), when("ClosedDate").label("Date/Time Closed").ro(), flag("IsEscalated").label("Escalated").with(yes(5)),
+		ref("OwnerId", "Owner", "Group", "User").notNull().with(owner(true)),
+	)
+}

@@ -1,5 +1,10 @@
 package simorg
 
+import (
+	"strconv"
+	"strings"
+)
+
 // The tables that an administrator fills. Most are short and written out here.
 
 const queueCount = 4
@@ -38,6 +43,24 @@ var firstUsers = []struct{ first, last, username, alias string }{
 	{"Jürgen", "Verkäufer", "juergen@tandem-sim.example", "jurgen"},
 }
 
+// usernameNumber finds the untouched user of a name.
+func usernameNumber(_ *view, s string) (uint32, bool) {
+	for k, u := range firstUsers {
+		if strings.EqualFold(u.username, s) {
+			return uint32(k), true
+		}
+	}
+	digits, ok := strings.CutSuffix(strings.TrimPrefix(lower(s), "user"), "@tandem-sim.example")
+	n, err := strconv.ParseUint(digits, 10, 32)
+	return uint32(n), ok && err == nil
+}
+
+// unique makes a field one that rows can be found by; number finds the untouched row of a value.
+func unique(f *field, number func(v *view, s string) (uint32, bool)) *field {
+	f.Unique, f.IDLookup, f.invert = true, true, number
+	return f
+}
+
 // userObject is User (https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/sforce_api_objects_user.htm).
 func userObject() *object {
 	known := func(pick func(k int) string, other gen) gen {
@@ -53,7 +76,7 @@ func userObject() *object {
 		size: func(s *sizes) int { return s.users }, rules: userRules,
 	}
 	return define(o, fields(
-		str("Username", 80).req().with(known(func(k int) string { return firstUsers[k].username }, func(v *view, _ *field, i uint32) value {
+		unique(str("Username", 80), usernameNumber).req().with(known(func(k int) string { return firstUsers[k].username }, func(v *view, _ *field, i uint32) value {
 			return textOf(v.cat("user", v.itoa(int64(i)), "@tandem-sim.example"))
 		})),
 		str("LastName", 80).req().part("Name").with(known(func(k int) string { return firstUsers[k].last }, lastNames)),
@@ -83,7 +106,9 @@ func userObject() *object {
 			}
 			return value{k: text, s: v.id("005", 1)}
 		}),
-		when("LastLoginDate").label("Last Login").ro().with(stamps(80, -60*86400, -quietBefore)), flag("ReceivesInfoEmails").label("Info Emails").def(true), flag("UserPermissionsMarketingUser").label("Marketing User").with(yes(60)),
+		when("LastLoginDate").label("Last Login").ro().with(stamps(80, -60*86400, -quietBefore)), flag("ReceivesInfoEmails").label("Info Emails").def(true), flag("UserPermissionsMarketingUser").label("Marketing User").with(func(v *view, f *field, i uint32) value {
+			return boolOf(int(i) < len(firstUsers) || chance(v.h(f.salt, i), 60))
+		}),
 		str("FederationIdentifier", 512).label("SAML Federation ID"), area("AboutMe", 1000).with(texts(10)),
 	)...)
 }

@@ -190,6 +190,7 @@ func sizesOf(c Config) sizes {
 	if s.contacts > 0 {
 		s.subscriptions = max(s.contacts/5, 3)
 		s.licenses = s.subscriptions * 3 / 2
+		s.cases = max(s.contacts/4, 3)
 	}
 	if s.leads > 0 {
 		s.interests = max(s.leads/10, 3)

@@ -241,7 +241,7 @@ func (c *client) until(path string) object {
 	return nil
 }
 
-var objects = []string{"User", "Group", "Account", "Lead", "Contact", "Opportunity", "OpportunityContactRole", "Campaign", "CampaignMemberStatus", "CampaignMember", "Task", "Event", "Subscription__c", "Product_Interest__c", "License__c", "Organization", "Profile", "UserRole", "LeadStatus", "RecordType", "OpportunityStage", "TaskStatus"}
+var objects = []string{"User", "Group", "Account", "Lead", "Contact", "Opportunity", "OpportunityContactRole", "Campaign", "CampaignMemberStatus", "CampaignMember", "Task", "Event", "OpportunityHistory", "Case", "Subscription__c", "Product_Interest__c", "License__c", "Organization", "Profile", "UserRole", "LeadStatus", "RecordType", "OpportunityStage", "TaskStatus"}
 
 // Whatever a row holds, Each, REST and Bulk say the same of it.
 func TestEveryWayOfReadingGivesTheSame(t *testing.T) {

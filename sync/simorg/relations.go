@@ -28,6 +28,7 @@ var (
 	saltSubscription    = saltOf("subscription")
 	saltInterest        = saltOf("interest")
 	saltLicense         = saltOf("license")
+	saltCase            = saltOf("case")
 )
 
 // Untouched rows were made in these six years before the org's epoch, older ones first, as their ids are.

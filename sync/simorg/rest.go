@@ -294,6 +294,11 @@ func (o *Org) serveData(w http.ResponseWriter, r *http.Request, path []string) {
 		c.refuse(errSession)
 		return
 	}
+	if !o.active(c.session.user) {
+		// Deactivating a user ends the user's sessions.
+		c.refuse(errSession)
+		return
+	}
 	c.access = o.accessOf(c.session.user)
 	used, within := o.calls.count(o, c.kind())
 	info := fmt.Sprintf("api-usage=%d/%d", used, o.config.DailyAPILimit)

@@ -92,6 +92,7 @@ var opportunityRules = rules{
 		return nil
 	},
 	after: func(tx *Tx, d *draft) {
+		keepHistory(tx, d)
 		if !d.create && d.touches([]string{"campaignid", "amount", "stagename"}) {
 			tx.countOpportunity(d.old, -1)
 		}

@@ -340,12 +340,12 @@ func (tx *Tx) create(x *object, given assignments) (string, *rowError) {
 		d.given = given
 	}
 	if f := x.fName; f != nil && f.AutoNumber {
-		d.cells[f.pos] = textOf(autoNumber(tx.view(), strings.ToUpper(x.name[:3])+"-", d.i)).clone()
+		d.cells[f.pos] = textOf(autoNumber(tx.view(), x.numbered, d.i)).clone()
 	}
 	if err := tx.fill(d, tx.access.creates); err != nil {
 		return "", err
 	}
-	if err := tx.saveFault(x, row{t: t, i: d.i}.id(), given); err != nil {
+	if err := tx.saveFault("create", x, row{t: t, i: d.i}.id(), given); err != nil {
 		return "", err
 	}
 	now := stampOf(tx.org.nowSecond())
@@ -383,7 +383,7 @@ func (tx *Tx) update(r row, given assignments) *rowError {
 	if err := tx.fill(d, tx.access.updates); err != nil {
 		return err
 	}
-	if err := tx.saveFault(x, r.id(), given); err != nil {
+	if err := tx.saveFault("update", x, r.id(), given); err != nil {
 		return err
 	}
 	now := stampOf(tx.org.nowSecond())
@@ -483,7 +483,7 @@ func (tx *Tx) delete(rows []row) *rowError {
 		if !tx.access.deletable(r.t.object) {
 			return refuse("INSUFFICIENT_ACCESS_OR_READONLY", "insufficient access rights on object id")
 		}
-		if err := tx.saveFault(r.t.object, r.id(), nil); err != nil {
+		if err := tx.saveFault("delete", r.t.object, r.id(), nil); err != nil {
 			return err
 		}
 		// Restricted children stop the deletion before anything is changed.
@@ -544,9 +544,9 @@ func (tx *Tx) deleteOne(r row) *rowError {
 	cells := v.cells(r)
 	now := stampOf(tx.org.nowSecond())
 	cells[x.fIsDeleted.pos] = boolOf(true)
-	for _, f := range []*field{x.fModifiedDate, x.fStamp} {
-		cells[f.pos] = now
+	cells[x.fStamp.pos] = now
+	if x.fModifiedDate != nil {
+		cells[x.fModifiedDate.pos], cells[x.fModifiedBy.pos] = now, textOf(tx.user)
 	}
-	cells[x.fModifiedBy.pos] = textOf(tx.user)
 	return tx.store(r.t, r.i, &version{cells: cells})
 }

@@ -715,3 +715,133 @@ func TestDeleteLogTrimsItself(t *testing.T) {
 		t.Errorf("%d are left from %v", n, earliest)
 	}
 }
+
+// A lead can become a contact in an account that is there, or go into a contact that is there; tasks and memberships follow.
+func TestConvertInto(t *testing.T) {
+	t.Parallel()
+	c := start(t, simorg.Config{Seed: 46, Leads: 20, Contacts: 10, Campaigns: 2})
+	account := must[string](t)(c.org.Create("Account", object{"Name": "There"}))
+	contact := must[string](t)(c.org.Create("Contact", object{"LastName": "There", "AccountId": account, "Phone": "kept"}))
+	campaign := must[string](t)(c.org.Create("Campaign", object{"Name": "K"}))
+	lead := must[string](t)(c.org.Create("Lead", object{"LastName": "L", "Company": "C", "Phone": "lost", "Email": "filled@example.com"}))
+	task := must[string](t)(c.org.Create("Task", object{"WhoId": lead, "Subject": "S"}))
+	done := must[string](t)(c.org.Create("Task", object{"WhoId": lead, "Subject": "S", "Status": "Completed"}))
+	member := must[string](t)(c.org.Create("CampaignMember", object{"CampaignId": campaign, "LeadId": lead}))
+	got, err := c.org.Convert(simorg.Conversion{LeadID: lead, AccountID: account, ContactID: contact, NoOpportunity: true})
+	if err != nil || got.ContactID != contact || got.AccountID != account || got.OpportunityID != "" {
+		t.Fatalf("the conversion gave %v, %v", got, err)
+	}
+	if f, _ := c.org.Get("Contact", contact); f["Phone"] != "kept" || f["Email"] != "filled@example.com" {
+		t.Errorf("the contact became %v and %v", f["Phone"], f["Email"])
+	}
+	if f, _ := c.org.Get("Task", task); f["WhoId"] != contact {
+		t.Errorf("the open task hangs from %v", f["WhoId"])
+	}
+	if f, _ := c.org.Get("Task", done); f["WhoId"] != lead {
+		t.Errorf("the closed task hangs from %v", f["WhoId"])
+	}
+	if f, _ := c.org.Get("CampaignMember", member); f["ContactId"] != contact || f["LeadId"] != lead || f["Type"] != "Contact" {
+		t.Errorf("the membership became %v", f)
+	}
+	c.wantError(400, "CANNOT_UPDATE_CONVERTED_LEAD", "PATCH", "/sobjects/Lead/"+lead, object{"Title": "T"})
+}
+
+// An opportunity's steps are kept by the platform.
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	c := start(t, simorg.Config{Seed: 47, Leads: 20, Contacts: 10})
+	id := must[string](t)(c.org.Create("Opportunity", object{"Name": "O", "StageName": "Prospecting", "CloseDate": "2026-12-24", "Amount": 100}))
+	ok(t, c.org.Update("Opportunity", id, object{"NextStep": "no step"}))
+	ok(t, c.org.Update("Opportunity", id, object{"StageName": "Closed Won"}))
+	rows := c.query("SELECT StageName, Amount, Probability, CreatedById FROM OpportunityHistory WHERE OpportunityId = '" + id + "' ORDER BY Id")
+	if len(rows) != 2 || rows[0]["StageName"] != "Prospecting" || rows[1]["StageName"] != "Closed Won" || fmt.Sprint(rows[1]["Probability"]) != "100.0" {
+		t.Errorf("the history is %v", rows)
+	}
+	c.want(405, "POST", "/sobjects/OpportunityHistory", object{"OpportunityId": id})
+	c.want(204, "DELETE", "/sobjects/Opportunity/"+id, nil)
+	if n := c.count("SELECT COUNT() FROM OpportunityHistory WHERE OpportunityId = '" + id + "'"); n != 0 {
+		t.Errorf("%d rows of history outlived their opportunity", n)
+	}
+	ok(t, c.org.Undelete(id))
+	if n := c.count("SELECT COUNT() FROM OpportunityHistory WHERE OpportunityId = '" + id + "'"); n != 2 {
+		t.Errorf("%d rows of history came back", n)
+	}
+	made := must[string](t)(c.org.Create("Case", object{"Subject": "S"}))
+	if f, _ := c.org.Get("Case", made); f["Status"] != "New" || f["Priority"] != "Medium" || f["CaseNumber"] == nil {
+		t.Errorf("the case is %v", f)
+	}
+}
+
+// Leads, contacts, campaigns and members are refused in Salesforce's words.
+func TestRefusalsOfWhatIsSent(t *testing.T) {
+	t.Parallel()
+	c := start(t, simorg.Config{Seed: 48, Leads: 30, Contacts: 20, Campaigns: 3})
+	queue := c.query("SELECT Id FROM Group WHERE Type = 'Queue'")[0]["Id"].(string)
+	campaign := must[string](t)(c.org.Create("Campaign", object{"Name": "K"}))
+	lead := must[string](t)(c.org.Create("Lead", object{"LastName": "L", "Company": "C", "Marketing_Id__c": "m-1"}))
+	contact := must[string](t)(c.org.Create("Contact", object{"LastName": "L"}))
+	must[string](t)(c.org.Create("CampaignMember", object{"CampaignId": campaign, "LeadId": lead}))
+	inactive := c.query("SELECT Id FROM User WHERE IsActive = false LIMIT 1")
+	for _, x := range []struct {
+		object, code, message, fields string
+		body                          object
+	}{
+		{"Lead", "REQUIRED_FIELD_MISSING", "Required fields are missing: [LastName, Company]", "LastName Company", object{"FirstName": "x"}},
+		{"Contact", "REQUIRED_FIELD_MISSING", "Required fields are missing: [LastName]", "LastName", object{}},
+		{"Campaign", "REQUIRED_FIELD_MISSING", "Required fields are missing: [Name]", "Name", object{}},
+		{"Lead", "STRING_TOO_LONG", "First Name: data value too large: " + strings.Repeat("x", 41) + " (max length=40)", "FirstName", object{"LastName": "x", "Company": "y", "FirstName": strings.Repeat("x", 41)}},
+		{"Lead", "INVALID_EMAIL_ADDRESS", "Email: invalid email address: nobody", "Email", object{"LastName": "x", "Company": "y", "Email": "nobody"}},
+		{"Lead", "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", "Region: bad value for restricted picklist field: Moon", "Region__c", object{"LastName": "x", "Company": "y", "Region__c": "Moon"}},
+		{"Lead", "DUPLICATE_VALUE", "duplicate value found: Marketing_Id__c duplicates value on record with id: " + lead[:15], "Marketing_Id__c", object{"LastName": "x", "Company": "y", "Marketing_Id__c": "M-1"}},
+		{"Lead", "INVALID_FIELD_FOR_INSERT_UPDATE", "Unable to create/update fields: Name. Please check the security settings of this field and verify that it is read/write for your profile or permission set.", "Name", object{"LastName": "x", "Company": "y", "Name": "z"}},
+		{"Contact", "MALFORMED_ID", "Owner ID: id value of incorrect type: " + queue, "OwnerId", object{"LastName": "x", "OwnerId": queue}},
+		{"Contact", "MALFORMED_ID", "Account ID: id value of incorrect type: " + contact, "AccountId", object{"LastName": "x", "AccountId": contact}},
+		{"Contact", "INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", "AccountId", object{"LastName": "x", "AccountId": "0015g0000099999"}},
+		{"CampaignMember", "DUPLICATE_VALUE", "Already a campaign member.", "", object{"CampaignId": campaign, "LeadId": lead}},
+		{"CampaignMember", "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", "Status: bad value for restricted picklist field: Nope", "Status", object{"CampaignId": campaign, "ContactId": contact, "Status": "Nope"}},
+		{"Contact", "JSON_PARSER_ERROR", "", "", object{"LastName": "x", "Birthdate": "tomorrow"}},
+		{"Campaign", "NUMBER_OUTSIDE_VALID_RANGE", "", "BudgetedCost", object{"Name": "x", "BudgetedCost": 1e20}},
+	} {
+		list, _ := c.want(400, "POST", "/sobjects/"+x.object, x.body).([]any)
+		e := list[0].(object)
+		fields := ""
+		if f, ok := e["fields"].([]any); ok {
+			fields = strings.Trim(fmt.Sprint(f), "[]")
+		}
+		if e["errorCode"] != x.code || x.message != "" && e["message"] != x.message || fields != x.fields {
+			t.Errorf("%s %v gave %v, want %s %q %q", x.object, x.body, e, x.code, x.message, x.fields)
+		}
+	}
+	if len(inactive) > 0 {
+		c.wantError(400, "INACTIVE_OWNER_OR_USER", "PATCH", "/sobjects/Lead/"+lead, object{"OwnerId": inactive[0]["Id"]})
+	}
+	c.want(204, "PATCH", "/sobjects/Lead/"+lead, object{"OwnerId": queue})
+	// An external id that is not unique can find several.
+	ok(t, c.org.AddField("Lead", simorg.FieldSpec{Name: "Loose__c", Type: "string", Length: 20, ExternalID: true}))
+	for range 2 {
+		must[string](t)(c.org.Create("Lead", object{"LastName": "x", "Company": "y", "Loose__c": "l"}))
+	}
+	if urls := c.want(300, "PATCH", "/sobjects/Lead/Loose__c/l", object{"Title": "T"}).([]any); len(urls) != 2 {
+		t.Errorf("an ambiguous external id gave %v", urls)
+	}
+	rows := c.want(200, "PATCH", "/composite/sobjects/Lead/Loose__c", object{"records": []any{object{"attributes": object{"type": "Lead"}, "Loose__c": "l"}}}).([]any)
+	if e := rows[0].(object)["errors"].([]any)[0].(object); e["statusCode"] != "DUPLICATE_EXTERNAL_ID" {
+		t.Errorf("an ambiguous external id in a collection gave %v", e)
+	}
+}
+
+// Many rows are read by one POST, and what cannot be read is null.
+func TestRetrieveMany(t *testing.T) {
+	t.Parallel()
+	c := start(t, simorg.Config{Seed: 49, Leads: 2100})
+	var ids []string
+	for _, r := range c.query("SELECT Id FROM Lead") {
+		ids = append(ids, r["Id"].(string))
+	}
+	ids = append(ids[:1999:1999], "00Q5g0000099999")
+	rows := c.want(200, "POST", "/composite/sobjects/Lead", object{"ids": ids, "fields": []string{"Id", "Email"}}).([]any)
+	if len(rows) != 2000 || rows[0].(object)["Id"] != ids[0] || rows[1999] != nil {
+		t.Errorf("%d rows came back, the last is %v", len(rows), rows[len(rows)-1])
+	}
+	c.want(400, "POST", "/composite/sobjects/Lead", object{"ids": append(ids, ids[0]), "fields": []string{"Id"}})
+}

@@ -101,6 +101,7 @@ type object struct {
 	byName                                                                 map[string]*field
 	children                                                               []childLink
 	hidden                                                                 bool
+	numbered                                                               string    // what the numbers of its AutoNumber field begin with
 	changed                                                                time.Time // when the metadata changed last
 	describe                                                               map[string][]byte
 
@@ -164,7 +165,7 @@ func define(o *object, fields ...*field) *object {
 	o.fModifiedDate, o.fModifiedBy, o.fStamp = o.byName["lastmodifieddate"], o.byName["lastmodifiedbyid"], o.byName["systemmodstamp"]
 	o.fMaster, o.fOwner, o.fArchived = o.byName["masterrecordid"], o.byName["ownerid"], o.byName["isarchived"]
 	o.fFirst, o.fLast = o.byName["firstname"], o.byName["lastname"]
-	for _, name := range []string{"name", "subject", "casenumber", "label", "masterlabel"} {
+	for _, name := range []string{"name", "casenumber", "subject", "label", "masterlabel"} {
 		if o.fName = o.byName[name]; o.fName != nil {
 			break
 		}

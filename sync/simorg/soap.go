@@ -54,11 +54,15 @@ func xmlText(s string) string {
 	return b.String()
 }
 
+func soapFault(code, text string) []byte {
+	return fmt.Appendf(nil, `<?xml version="1.0" encoding="UTF-8"?><soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" xmlns:sf="urn:fault.partner.soap.sforce.com"><soapenv:Body><soapenv:Fault><faultcode>sf:%s</faultcode><faultstring>%s: %s</faultstring></soapenv:Fault></soapenv:Body></soapenv:Envelope>`, code, code, xmlText(text))
+}
+
 func (o *Org) serveSOAP(w http.ResponseWriter, r *http.Request, path []string) {
 	fault := func(code, text string) {
 		w.Header().Set("Content-Type", "text/xml;charset=UTF-8")
 		w.WriteHeader(http.StatusInternalServerError)
-		_, _ = fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" xmlns:sf="urn:fault.partner.soap.sforce.com"><soapenv:Body><soapenv:Fault><faultcode>sf:%s</faultcode><faultstring>%s: %s</faultstring></soapenv:Fault></soapenv:Body></soapenv:Envelope>`, code, code, xmlText(text))
+		_, _ = w.Write(soapFault(code, text))
 	}
 	c := &call{o: o, w: w, r: r}
 	if err := c.unzip(); err != nil {
@@ -76,6 +80,14 @@ func (o *Org) serveSOAP(w http.ResponseWriter, r *http.Request, path []string) {
 		return
 	}
 	what := &body.Nodes[0]
+	version := 0
+	if len(path) > 0 {
+		_, _ = fmt.Sscanf(path[0], "%d", &version)
+	}
+	if version < versionOldest || version > versionLast {
+		fault("UNSUPPORTED_API_VERSION", "Invalid Api version specified on URL")
+		return
+	}
 	if what.XMLName.Local == "login" {
 		fault("INVALID_OPERATION", "SOAP login() is not available in this org: use OAuth")
 		return
@@ -103,10 +115,18 @@ func (o *Org) serveSOAP(w http.ResponseWriter, r *http.Request, path []string) {
 			c.soapConvert(&out, q)
 		}
 	case "merge":
+		if len(what.all("request")) > 200 {
+			fault("EXCEEDED_ID_LIMIT", "at most 200 merges can be asked for in a call")
+			return
+		}
 		for _, q := range what.all("request") {
 			c.soapMerge(&out, q)
 		}
 	case "undelete":
+		if len(what.all("ids")) > 200 {
+			fault("EXCEEDED_ID_LIMIT", "at most 200 records can be undeleted in a call")
+			return
+		}
 		for _, id := range what.all("ids") {
 			id := strings.TrimSpace(id.Text)
 			err := c.save(func(tx *Tx) *rowError { return tx.undelete(id) })
@@ -168,16 +188,16 @@ func soapResult(out *strings.Builder, err *rowError, inner string) {
 }
 
 func (c *call) soapConvert(out *strings.Builder, q *xmlNode) {
-	request := conversionRequest{
-		lead: q.text("leadId"), account: q.text("accountId"), contact: q.text("contactId"), opportunity: q.text("opportunityId"), opportunityName: q.text("opportunityName"), owner: q.text("ownerId"), status: q.text("convertedStatus"),
-		noOpportunity: q.text("doNotCreateOpportunity") == "true", overwriteSource: q.text("overwriteLeadSource") == "true",
+	request := Conversion{
+		LeadID: q.text("leadId"), AccountID: q.text("accountId"), ContactID: q.text("contactId"), OpportunityID: q.text("opportunityId"), OpportunityName: q.text("opportunityName"), OwnerID: q.text("ownerId"), Status: q.text("convertedStatus"),
+		NoOpportunity: q.text("doNotCreateOpportunity") == "true", OverwriteLeadSource: q.text("overwriteLeadSource") == "true",
 	}
 	var done Converted
 	err := c.save(func(tx *Tx) (bad *rowError) {
 		done, bad = tx.convertLead(request)
 		return bad
 	})
-	inner := "<leadId>" + xmlText(to18(request.lead)) + "</leadId>"
+	inner := "<leadId>" + xmlText(to18(request.LeadID)) + "</leadId>"
 	if err == nil {
 		inner = fmt.Sprintf("<accountId>%s</accountId><contactId>%s</contactId><leadId>%s</leadId>", done.AccountID, done.ContactID, done.LeadID)
 		if done.OpportunityID != "" {
