@@ -3,6 +3,7 @@ package simorg_test
 import (
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -305,4 +306,21 @@ func (c *client) soap(body string) string {
 	envelope := `<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/" xmlns:u="urn:partner.soap.sforce.com"><e:Header><u:SessionHeader><u:sessionId>` + c.token + `</u:sessionId></u:SessionHeader></e:Header><e:Body>` + body + `</e:Body></e:Envelope>`
 	_, b := c.do("POST", "/services/Soap/u/68.0", envelope, "Content-Type", "text/xml")
 	return string(b)
+}
+
+// Changes of the schema end with the process; the state file still opens, and what it has of the known fields is there.
+func TestStateFileAfterSchemaChanges(t *testing.T) {
+	t.Parallel()
+	config := simorg.Config{Seed: 38, Leads: 30, StateFile: filepath.Join(t.TempDir(), "org.journal")}
+	o := must[*simorg.Org](t)(simorg.New(config))
+	ok(t, o.AddObject(simorg.ObjectSpec{Name: "Visit__c"}))
+	must[string](t)(o.Create("Visit__c", object{"Name": "V"}))
+	ok(t, o.RetypeField("Lead", "Lead_Score__c", simorg.FieldSpec{Type: "string", Length: 20}))
+	id := must[string](t)(o.Create("Lead", object{"LastName": "L", "Company": "C", "Lead_Score__c": "no number"}))
+	ok(t, o.Close())
+	o = must[*simorg.Org](t)(simorg.New(config))
+	if f, there := o.Get("Lead", id); !there || f["LastName"] != "L" || f["Lead_Score__c"] != nil {
+		t.Errorf("the lead came back as %v", f)
+	}
+	ok(t, o.Close())
 }

@@ -264,6 +264,7 @@ func TestTolerance(t *testing.T) {
 	_ = z.Close()
 	c.want(201, "POST", "/sobjects/Lead", zipped.String(), "Content-Encoding", "gzip")
 	c.wantError(400, "JSON_PARSER_ERROR", "POST", "/sobjects/Lead", "{")
+	c.wantError(415, "UNSUPPORTED_MEDIA_TYPE", "POST", "/sobjects/Lead", `{"LastName":"x","Company":"y"}`, "Content-Type", "application/x-www-form-urlencoded")
 	if r := c.query("SELECT Name FROM Organization"); len(r) != 1 {
 		t.Errorf("the organizations are %v", r)
 	}
@@ -332,6 +333,19 @@ func TestControlAndPages(t *testing.T) {
 	if p := page("?q=tx"); !strings.Contains(p, "Simulated Salesforce") || !strings.Contains(p, "/record/Lead/"+id.(string)) {
 		t.Errorf("the search page is %s", p)
 	}
+	// By e-mail address, by id whatever tab is open, and among all that there is.
+	contact := control("create", object{"object": "Contact", "fields": object{"LastName": "Paged", "Email": "tx@paged.example"}})["id"].(string)
+	for _, q := range []string{"?q=tx", "?q=paged.example", "?q=" + contact, "?object=Contact&q=Paged"} {
+		if p := page(q); !strings.Contains(p, "/record/Contact/"+contact) {
+			t.Errorf("%s does not find the contact: %s", q, p)
+		}
+	}
+	if p := page("?object=Lead&q=tx"); strings.Contains(p, "/record/Contact/"+contact) || !strings.Contains(p, "/record/Lead/"+id.(string)) {
+		t.Errorf("a search among leads is %s", p)
+	}
+	if res, _ := c.do("GET", "//record/Lead/"+contact, nil); res.StatusCode != http.StatusNotFound {
+		t.Errorf("a contact among the leads gave %d", res.StatusCode)
+	}
 	if p := page("record/Lead/" + id.(string)); !strings.Contains(p, `name="Company" value="C"`) {
 		t.Errorf("the record's page is %s", p)
 	}
@@ -349,6 +363,24 @@ func TestControlAndPages(t *testing.T) {
 	r, err = noRedirect.PostForm(c.url+"/record/Lead/"+id.(string), url.Values{"LastName": {""}, "Company": {"C"}})
 	if err != nil || r.StatusCode != http.StatusUnprocessableEntity {
 		t.Errorf("a refused save gave %v %v", r, err)
+	}
+	press := func(button string) object {
+		t.Helper()
+		r, err := noRedirect.PostForm(c.url+"/record/Lead/"+id.(string), url.Values{button: {"1"}})
+		if err != nil || r.StatusCode != http.StatusSeeOther {
+			t.Fatalf("%s gave %v %v", button, r, err)
+		}
+		f, _ := c.org.Get("Lead", id.(string))
+		return f
+	}
+	if f := press("delete"); f["IsDeleted"] != true || !strings.Contains(page("record/Lead/"+id.(string)), "recycle bin") {
+		t.Errorf("the deleted lead is %v", f)
+	}
+	if f := press("undelete"); f["IsDeleted"] != false {
+		t.Errorf("the undeleted lead is %v", f)
+	}
+	if f := press("convert"); f["IsConverted"] != true || !strings.Contains(page("record/Lead/"+id.(string)), "/record/Contact/"+f["ConvertedContactId"].(string)) {
+		t.Errorf("the converted lead is %v", f)
 	}
 	q, _ := http.NewRequest("POST", c.url+"/simorg/control/expire-sessions", nil)
 	q.Header.Set("Sec-Fetch-Site", "cross-site")

@@ -482,6 +482,9 @@ const bodyMax = 50 << 20
 
 // read decodes the request's JSON body, numbers unspoilt.
 func (c *call) read(into any) *problem {
+	if kind := c.r.Header.Get("Content-Type"); kind != "" && !strings.Contains(lower(kind), "json") {
+		return fail(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", "Content-Type header specified in HTTP request is not supported: "+kind)
+	}
 	b, err := io.ReadAll(http.MaxBytesReader(nil, c.r.Body, bodyMax))
 	if err != nil {
 		return fail(http.StatusRequestEntityTooLarge, "REQUEST_ENTITY_TOO_LARGE", "the request is larger than 50 MB")
