@@ -179,8 +179,13 @@ func TestTokenErrors(t *testing.T) {
 	}
 	// What an administrator's policies refuse.
 	for _, x := range [][2]string{
-		{"invalid_grant", "ip restricted"}, {"invalid_grant", "ip restricted or invalid login hours"}, {"invalid_grant", "user does not have API access enabled"}, {"invalid_grant", "inactive organization"},
-		{"invalid_app_access", "user is not admin approved to access this app"}, {"invalid_grant", "user hasn't approved this consumer"}, {"invalid_grant", "Audience validation failed"},
+		{"invalid_grant", "ip restricted"},
+		{"invalid_grant", "ip restricted or invalid login hours"},
+		{"invalid_grant", "user does not have API access enabled"},
+		{"invalid_grant", "inactive organization"},
+		{"invalid_app_access", "user is not admin approved to access this app"},
+		{"invalid_grant", "user hasn't approved this consumer"},
+		{"invalid_grant", "Audience validation failed"},
 	} {
 		ok(t, c.org.RefuseSignIn("priya@tandem-sim.example", x[0], x[1]))
 		if status, m := c.form("/services/oauth2/token", assertion(key, nil)); status != 400 || m["error"] != x[0] || m["error_description"] != x[1] {
