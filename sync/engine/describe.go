@@ -47,6 +47,12 @@ func (w *describeWorker) Work(ctx context.Context, job *river.Job[describeArgs])
 	if len(waiting) == 0 {
 		return nil
 	}
+	// Somebody may have paused while the cycle was being opened.
+	if paused, err := e.Models.Paused(ctx); err != nil {
+		return err
+	} else if paused {
+		return river.JobSnooze(2 * time.Second)
+	}
 	for _, r := range waiting {
 		if wait, err := e.holdForBudget(ctx, r); err != nil {
 			return err

@@ -174,6 +174,32 @@ func TestPauseHoldsEverythingUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.cycle()
+
+	// A cycle that was just being opened when somebody paused does not begin either.
+	if err := w.models.Pause(ctx, "test"); err != nil {
+		t.Fatal(err)
+	}
+	calls = w.org.Calls().Total
+	cycle, _, err := w.models.OpenCycle(ctx, []string{"Lead"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.pool.Exec(ctx, `INSERT INTO queue.river_job (kind, args, queue, max_attempts, state) VALUES ('describe', jsonb_build_object('cycle', $1::bigint), 'default', 5, 'available')`, cycle.Number); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the describe was put off", func() bool {
+		return scalar[bool](w, `SELECT EXISTS (SELECT FROM queue.river_job WHERE kind = 'describe' AND (metadata ? 'snoozes' OR state = 'completed') AND (args->>'cycle')::bigint = $1)`, cycle.Number)
+	})
+	if now := w.org.Calls().Total; now != calls {
+		t.Errorf("%d calls for a cycle that was opened while somebody paused", now-calls)
+	}
+	if err := w.models.Resume(ctx, "test"); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the cycle ended", func() bool {
+		c, err := w.models.Cycle(ctx, cycle.Number)
+		return err == nil && c.EndedAt != nil
+	})
 }
 
 // Two workers on one database share the first sync; no record is lost or doubled.
