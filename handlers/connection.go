@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -40,7 +41,7 @@ func (h *Handlers) connection(w http.ResponseWriter, r *http.Request, status int
 		return err
 	}
 	props := templates.ConnectionProps{
-		Page: p, Known: stored.OrgID != "", Auth: form.Auth, LoginURL: form.LoginURL, ClientID: form.ClientID, Username: form.Username,
+		Page: p, Known: stored.OrgID != "", Auth: form.Auth, Sandbox: form.Sandbox || kindOfAddress(form.LoginURL) == environmentSandbox, LoginURL: form.LoginURL, ClientID: form.ClientID, Username: form.Username,
 		HasSecret: !stored.ClientSecret.Empty() && stored.Auth == form.Auth, HasKey: !stored.PrivateKey.Empty() && stored.Auth == form.Auth,
 		State: stored.State, Org: p.Status.Connection.Org, Who: stored.UserName,
 		StoredCode: stored.ErrorCode, StoredError: stored.Error, Report: stored.Report, CallbackURL: h.callbackURL(),
@@ -62,7 +63,7 @@ func (h *Handlers) SaveConnection(w http.ResponseWriter, r *http.Request) error 
 	form := models.Connection{
 		LoginURL: strings.TrimSpace(r.PostFormValue("login_url")), Auth: models.Auth(r.PostFormValue("auth")), ClientID: strings.TrimSpace(r.PostFormValue("client_id")),
 		ClientSecret: models.NewSecret(strings.TrimSpace(r.PostFormValue("client_secret"))), Username: strings.TrimSpace(r.PostFormValue("username")),
-		PrivateKey: models.NewSecret(strings.TrimSpace(r.PostFormValue("private_key"))),
+		PrivateKey: models.NewSecret(strings.TrimSpace(r.PostFormValue("private_key"))), Sandbox: r.PostFormValue("environment") == environmentSandbox,
 	}
 	if err := h.checkConnection(r, &form); err != nil {
 		return h.connection(w, r, http.StatusUnprocessableEntity, form, err)
@@ -109,17 +110,20 @@ func (h *Handlers) checkConnection(r *http.Request, c *models.Connection) error 
 	default:
 		return missing("connection.how")
 	}
-	if c.LoginURL == "" {
+	if c.LoginURL = loginAddress(*c); c.LoginURL == "" {
 		return missing("connection.login_url")
 	}
 	if !strings.Contains(c.LoginURL, "://") {
 		c.LoginURL = "https://" + c.LoginURL
 	}
-	url, err := h.CheckLoginURL(c.LoginURL)
+	address, err := h.CheckLoginURL(c.LoginURL)
 	if err != nil {
 		return &models.Error{Code: models.CodeInvalid, Message: "connection.login_url_invalid", Params: map[string]string{"message": err.Error()}}
 	}
-	c.LoginURL = url
+	c.LoginURL = address
+	if chosen := r.PostFormValue("environment"); chosen != "" && kindOfAddress(address) != "" && chosen != kindOfAddress(address) {
+		return &models.Error{Code: models.CodeInvalid, Message: "connection.environment_differs", Params: map[string]string{"url": address, "kind": l.T("connection." + kindOfAddress(address)), "chosen": l.T("connection." + chosen)}}
+	}
 	if c.ClientID == "" {
 		return missing("connection.client_id")
 	}
@@ -150,6 +154,46 @@ func (h *Handlers) checkConnection(r *http.Request, c *models.Connection) error 
 		}
 	}
 	return nil
+}
+
+// The two kinds of environment, as the form names them.
+const (
+	environmentProduction = "production"
+	environmentSandbox    = "sandbox"
+)
+
+// loginAddress completes what was typed: nothing means the kind of environment's own login page, where a person or a certificate may
+// sign in, and a bare name is a My Domain.
+func loginAddress(c models.Connection) string {
+	typed := c.LoginURL
+	switch {
+	case typed == "" && c.Auth == models.AuthClientCredentials:
+		return "" // Salesforce takes client credentials at the org's own address only
+	case typed == "" && c.Sandbox:
+		return "https://test.salesforce.com"
+	case typed == "":
+		return "https://login.salesforce.com"
+	case strings.ContainsAny(typed, ".:/[") || strings.EqualFold(typed, "localhost"):
+		return typed
+	case c.Sandbox:
+		return "https://" + typed + ".sandbox.my.salesforce.com"
+	}
+	return "https://" + typed + ".my.salesforce.com"
+}
+
+// kindOfAddress tells by a login address which kind of environment it is of; empty where the address does not tell.
+func kindOfAddress(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	switch host := u.Hostname(); {
+	case host == "test.salesforce.com", strings.HasSuffix(host, ".sandbox.my.salesforce.com"), strings.HasSuffix(host, ".scratch.my.salesforce.com"):
+		return environmentSandbox
+	case host == "login.salesforce.com", strings.HasSuffix(host, ".my.salesforce.com"):
+		return environmentProduction
+	}
+	return ""
 }
 
 // FinishConnection is where Salesforce sends the browser back to (web server flow).

@@ -611,7 +611,7 @@ func Run(p RunProps) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = post(URLRunCancel(p.Run.ID), p.L.T("run.cancel"), "", "cancel-run").Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = askOnce(URLRunCancel(p.Run.ID), p.L.T("run.cancel"), "cancel-run", p.L.T("run.cancel_title"), p.L.T("run.cancel_text"), p.L.T("run.cancel_yes")).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -391,7 +391,7 @@ func Settings(p SettingsProps) templ.Component {
 						return templ_7745c5c3_Err
 					}
 					if p.User.ID != u.ID {
-						templ_7745c5c3_Err = post(URLPerson(u.ID.String(), "remove"), p.L.T("settings.remove"), "", "remove-"+u.Email).Render(ctx, templ_7745c5c3_Buffer)
+						templ_7745c5c3_Err = askOnce(URLPerson(u.ID.String(), "remove"), p.L.T("settings.remove"), "remove-"+u.Email, p.L.T("settings.remove_title", "email", u.Email), p.L.T("settings.remove_text"), p.L.T("settings.remove_yes")).Render(ctx, templ_7745c5c3_Buffer)
 						if templ_7745c5c3_Err != nil {
 							return templ_7745c5c3_Err
 						}

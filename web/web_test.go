@@ -489,6 +489,34 @@ func TestConnectionPage(t *testing.T) {
 	}
 }
 
+// The choice of environment completes an address that was left empty or typed short, and contradicts one of the other kind.
+func TestProductionOrSandbox(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	p := s.signedIn(models.RoleAdmin)
+	for _, c := range []struct{ auth, environment, typed, goes string }{
+		{"web-server", "production", "", "login.salesforce.com"},
+		{"web-server", "sandbox", "", "test.salesforce.com"},
+		{"web-server", "production", "acme", "acme.my.salesforce.com"},
+		{"web-server", "sandbox", "acme--uat", "acme--uat.sandbox.my.salesforce.com"},
+		{"web-server", "sandbox", "acme--uat.sandbox.my.salesforce.com", "acme--uat.sandbox.my.salesforce.com"},
+		{"web-server", "", "test.salesforce.com", "test.salesforce.com"},
+		{"web-server", "production", "acme--uat.sandbox.my.salesforce.com", ""},
+		{"web-server", "sandbox", "https://acme.my.salesforce.com", ""},
+		{"web-server", "sandbox", "login.salesforce.com", ""},
+		{"client-credentials", "production", "", ""},
+	} {
+		status, body, to := p.post("/connection", url.Values{"auth": {c.auth}, "environment": {c.environment}, "login_url": {c.typed}, "client_id": {"key"}, "client_secret": {secret}})
+		u, err := url.Parse(to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.goes == "" && (status != http.StatusUnprocessableEntity || !strings.Contains(body, `data-testid="connection-error"`)) || c.goes != "" && (status != http.StatusSeeOther || u.Host != c.goes) {
+			t.Errorf("%s, %s, %q: %d to %q, want %q", c.auth, c.environment, c.typed, status, to, c.goes)
+		}
+	}
+}
+
 // The web server flow comes back once, with the state that it went with.
 func TestWebServerFlow(t *testing.T) {
 	t.Parallel()
