@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string) int {
 	slog.SetDefault(m.log)
 	program := command.Program{
 		Settings: settings, In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
-		Open: m.open, TestConnection: m.testConnection, CheckLoginURL: engine.CheckLoginURL, Serve: m.serve,
+		Open: m.open, TestConnection: m.testConnection, CompareUser: m.compareUser, CheckLoginURL: engine.CheckLoginURL, Serve: m.serve,
 		SimOrg: m.simOrg, SimOrgClientID: simorg.DefaultClientID, SimOrgClientSecret: simorg.DefaultClientSecret,
 	}
 	return program.Run(ctx, args)
@@ -124,6 +124,10 @@ func (m *parts) testConnection(ctx context.Context, s command.Settings, c models
 	return m.tester(s).Test(ctx, c)
 }
 
+func (m *parts) compareUser(ctx context.Context, s command.Settings, c models.Connection, objects []models.Object, synced map[string][]string) (models.UserChange, error) {
+	return m.tester(s).Compare(ctx, c, objects, synced)
+}
+
 func (m *parts) tester(s command.Settings) engine.Tester {
 	return engine.Tester{AllowLocalOrg: s.AllowLocalOrg, Log: m.log, Count: func(ctx context.Context, calls int64) error {
 		if m.db == nil {
@@ -166,6 +170,7 @@ func (m *parts) serve(ctx context.Context, s command.Settings, o command.ServeOp
 		s.Listen = listener.Addr().String()
 		server, err := web.New(web.Config{
 			Models: db, Pool: pool, PublicURL: s.URL(), Log: m.log, SimOrgURL: o.SimOrgURL, Rest: s.Rest.String(),
+			CompareUser: tester.Compare, CountFilter: engine.Asker{Models: db, Tester: tester}.Count,
 			TestConnection: tester.Test, Exchange: tester.Exchange, AuthorizeURL: engine.AuthorizeURL,
 			CheckLoginURL: func(raw string) (string, error) { return engine.CheckLoginURL(raw, s.AllowLocalOrg) },
 		})

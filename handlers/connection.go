@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-chi/chi/v5"
+
 	"github.com/tandem-sync/tandem/models"
 	"github.com/tandem-sync/tandem/templates"
 )
@@ -45,6 +47,12 @@ func (h *Handlers) connection(w http.ResponseWriter, r *http.Request, status int
 		HasSecret: !stored.ClientSecret.Empty() && stored.Auth == form.Auth, HasKey: !stored.PrivateKey.Empty() && stored.Auth == form.Auth,
 		State: stored.State, Org: p.Status.Connection.Org, Who: stored.UserName,
 		StoredCode: stored.ErrorCode, StoredError: stored.Error, Report: stored.Report, CallbackURL: h.callbackURL(),
+	}
+	switch pending, change, err := h.Models.PendingConnection(r.Context()); {
+	case err == nil:
+		props.Pending, props.Change = pending.UserName, change
+	case !errors.Is(err, models.ErrNotFound):
+		return err
 	}
 	if problem != nil {
 		e, ok := refusal(problem)
@@ -89,10 +97,55 @@ func (h *Handlers) SaveConnection(w http.ResponseWriter, r *http.Request) error 
 }
 
 func (h *Handlers) storeConnection(w http.ResponseWriter, r *http.Request, form, tested models.Connection) error {
-	if err := h.Models.SaveConnection(r.Context(), tested, actor(r)); err != nil {
+	err := h.Models.SaveConnection(r.Context(), tested, actor(r))
+	if e, ok := refusal(err); ok && e.Message == "connection.other_user" {
+		return h.askUser(w, r, form, tested)
+	}
+	if err != nil {
 		return h.connection(w, r, http.StatusUnprocessableEntity, form, err)
 	}
 	if err := h.Models.EnableStandardObjects(r.Context(), tested.Report.Visible); err != nil {
+		return err
+	}
+	h.flash(r, "connection.saved")
+	return redirect(w, r, templates.URLConnection)
+}
+
+// askUser keeps a sign-in by another user of the same org, with what that user sees less or more, until the admin says yes.
+func (h *Handlers) askUser(w http.ResponseWriter, r *http.Request, form, tested models.Connection) error {
+	objects, err := h.Models.Objects(r.Context())
+	if err != nil {
+		return err
+	}
+	synced, err := h.Models.FieldNames(r.Context())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), connectionTestWithin)
+	defer cancel()
+	change, err := h.CompareUser(ctx, tested, objects, synced)
+	if err != nil {
+		return h.connection(w, r, http.StatusUnprocessableEntity, form, err)
+	}
+	if err := h.Models.HoldConnection(r.Context(), tested, change, actor(r)); err != nil {
+		return err
+	}
+	return redirect(w, r, templates.URLConnection)
+}
+
+// AnswerUser puts the other user in the place of the present one, or forgets them.
+func (h *Handlers) AnswerUser(w http.ResponseWriter, r *http.Request) error {
+	if chi.URLParam(r, "verb") != "accept" {
+		if err := h.Models.DropConnection(r.Context(), actor(r)); err != nil {
+			return err
+		}
+		return redirect(w, r, templates.URLConnection)
+	}
+	c, err := h.Models.AcceptConnection(r.Context(), actor(r))
+	if err != nil {
+		return err
+	}
+	if err := h.Models.EnableStandardObjects(r.Context(), c.Report.Visible); err != nil {
 		return err
 	}
 	h.flash(r, "connection.saved")

@@ -30,6 +30,10 @@ type Handlers struct {
 	AuthorizeURL   func(c models.Connection, redirectURL, state, verifier string) (string, error)
 	Exchange       func(ctx context.Context, c models.Connection, redirectURL, code, verifier string) (models.Connection, error)
 	CheckLoginURL  func(raw string) (string, error)
+	// CompareUser tells what the user of a tested connection sees less or more than the present one.
+	CompareUser func(ctx context.Context, c models.Connection, objects []models.Object, synced map[string][]string) (models.UserChange, error)
+	// CountFilter has Salesforce count the records of an object: those that meet a filter, and all.
+	CountFilter func(ctx context.Context, object, filter string) (meet, all int, err error)
 }
 
 const (

@@ -9,6 +9,9 @@ import (
 	"github.com/tandem-sync/tandem/templates"
 )
 
+// noticesShown is how many of the news that nobody has put away a page shows.
+const noticesShown = 20
+
 // ShowObjects shows what is synced and what could be.
 func (h *Handlers) ShowObjects(w http.ResponseWriter, r *http.Request) error {
 	p, err := h.page(r, "objects.title", templates.URLObjects)
@@ -20,7 +23,14 @@ func (h *Handlers) ShowObjects(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return render(w, r, http.StatusOK, templates.Objects(templates.ObjectsProps{Page: p, Objects: objects}))
+	props := templates.ObjectsProps{Page: p, Objects: objects}
+	if props.Kept, err = h.Models.Kept(r.Context()); err != nil {
+		return err
+	}
+	if props.LookAsked, props.LookedAt, err = h.Models.Looked(r.Context()); err != nil {
+		return err
+	}
+	return render(w, r, http.StatusOK, templates.Objects(props))
 }
 
 // ShowObject shows one object: how it stands and what its last runs did.
@@ -34,6 +44,9 @@ func (h *Handlers) ShowObject(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p.Live, p.Title = true, o.LabelPlural
+	if p.Notices, err = h.Models.OpenNotices(r.Context(), o.Name, noticesShown); err != nil {
+		return err
+	}
 	return render(w, r, http.StatusOK, templates.Object(templates.ObjectProps{Page: p, Object: o}))
 }
 

@@ -13,6 +13,9 @@ func (h *Handlers) ShowOverview(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p.Live = true
+	if p.Notices, err = h.Models.OpenNotices(r.Context(), "", noticesShown); err != nil {
+		return err
+	}
 	return render(w, r, http.StatusOK, templates.Overview(p))
 }
 

@@ -20,6 +20,7 @@ type Page struct {
 	User      *models.User // nil on the public pages
 	Status    models.Status
 	Flash     string
+	Notices   []models.Notice // news that nobody has put away, on the pages that show them
 	SimOrgURL string
 	Asset     func(name string) string // the address of a static file, with its content's hash
 }
@@ -344,6 +345,7 @@ type objectTab struct{ name, label, url, count string }
 func objectTabs(p Page, o models.ObjectDetail) []objectTab {
 	tabs := []objectTab{
 		{"status", p.L.T("object.tab.status"), URLObject(o.Name), ""},
+		{"fields", p.L.T("object.tab.fields"), URLObjectFields(o.Name), ""},
 		{"history", p.L.T("object.tab.history"), URLHistoryOf(o.Name), ""},
 	}
 	errors := objectTab{"errors", p.L.T("object.tab.errors"), URLErrorsOf(o.Name), ""}

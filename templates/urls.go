@@ -26,6 +26,9 @@ const (
 	URLLanguage   = "/settings/language"
 	URLInvite     = "/settings/people"
 
+	URLLook        = "/objects"
+	URLNoticesSeen = "/notices/seen"
+
 	URLSyncSettings  = "/settings/sync"
 	URLErrorsCSV     = "/errors.csv"
 	URLErrorsRetry   = "/errors/retry"
@@ -45,6 +48,12 @@ func URLObject(name string) string { return URLObjects + "/" + url.PathEscape(na
 
 // URLObjectDo is where an object's button posts to: resync, pause, resume, enable, disable.
 func URLObjectDo(name, verb string) string { return URLObject(name) + "/" + verb }
+
+// URLObjectFields is an object's page of fields.
+func URLObjectFields(name string) string { return URLObjectDo(name, "fields") }
+
+// URLPendingDo is where the answer about another user posts to: accept, drop.
+func URLPendingDo(verb string) string { return URLConnection + "/user/" + verb }
 
 // URLObjectSettings is an object's page of choices.
 func URLObjectSettings(name string) string { return URLObjectDo(name, "settings") }

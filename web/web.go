@@ -40,6 +40,8 @@ type Config struct {
 	AuthorizeURL   func(c models.Connection, redirectURL, state, verifier string) (string, error)
 	Exchange       func(ctx context.Context, c models.Connection, redirectURL, code, verifier string) (models.Connection, error)
 	CheckLoginURL  func(raw string) (string, error)
+	CompareUser    func(ctx context.Context, c models.Connection, objects []models.Object, synced map[string][]string) (models.UserChange, error)
+	CountFilter    func(ctx context.Context, object, filter string) (meet, all int, err error)
 }
 
 // Server is the web application.
@@ -79,6 +81,7 @@ func New(c Config) (*Server, error) {
 	s.screens = &handlers.Handlers{
 		Models: c.Models, Sessions: s.sessions, PublicURL: c.PublicURL, SimOrgURL: c.SimOrgURL, Rest: c.Rest,
 		TestConnection: c.TestConnection, AuthorizeURL: c.AuthorizeURL, Exchange: c.Exchange, CheckLoginURL: c.CheckLoginURL,
+		CompareUser: c.CompareUser, CountFilter: c.CountFilter,
 	}
 	s.live = newLive(c.Pool, c.Log)
 	s.handler = s.routes()
@@ -131,6 +134,7 @@ func (s *Server) routes() http.Handler {
 				r.Get(templates.URLOverview, do(h.ShowOverview))
 				r.Get(templates.URLObjects, do(h.ShowObjects))
 				r.Get("/objects/{name}", do(h.ShowObject))
+				r.Get("/objects/{name}/fields", do(h.ShowFields))
 				r.Get(templates.URLHistory, do(h.ShowHistory))
 				r.Get(templates.URLHistory+".csv", do(h.ExportHistory))
 				r.Get("/runs/{id}", do(h.ShowRun))
@@ -155,6 +159,7 @@ func (s *Server) routes() http.Handler {
 					r.Post("/objects/{name}/pause", do(h.PauseObject))
 					r.Post("/objects/{name}/resume", do(h.ResumeObject))
 					r.Post("/runs/{id}/cancel", do(h.CancelRun))
+					r.Post(templates.URLNoticesSeen, do(h.SeeNotices))
 					r.Post(templates.URLErrorsRetry, do(h.RetryRefused))
 					r.Post(templates.URLErrorsDrop, do(h.DropRefused))
 					r.Post(templates.URLConflictsSeen, do(h.SeeConflicts))
@@ -170,6 +175,10 @@ func (s *Server) routes() http.Handler {
 					r.Use(s.may(models.RoleAdmin))
 					r.With(s.limit(10)).Post(templates.URLConnection, do(h.SaveConnection))
 					r.Get(templates.URLCallback, do(h.FinishConnection))
+					r.Post(templates.URLConnection+"/user/{verb}", do(h.AnswerUser))
+					r.With(s.limit(10)).Post(templates.URLLook, do(h.LookForObjects))
+					r.Post("/objects/{name}/fields", do(h.SaveFields))
+					r.With(s.limit(30)).Post("/objects/{name}/filter", do(h.SaveFilter))
 					r.Post(templates.URLApprovals+"/{id}", do(h.AnswerApproval))
 					r.Post(templates.URLApprovalAgain, do(h.AskFirstSendAgain))
 					r.Get("/objects/{name}/settings", do(h.ShowObjectSettings))

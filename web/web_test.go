@@ -28,7 +28,8 @@ type site struct {
 	models *models.DB
 	pool   *pgxpool.Pool
 	server *httptest.Server
-	refuse error // what the connection test answers
+	refuse error  // what the connection test answers
+	user   string // the id of the user that the connection test finds; empty: it does not say
 }
 
 const secret = "the-consumer-secret"
@@ -53,7 +54,10 @@ func newSite(t *testing.T) *site {
 	app, err := web.New(web.Config{
 		Models: s.models, Pool: s.pool, PublicURL: "http://tandem.test",
 		TestConnection: func(_ context.Context, c models.Connection) (models.Connection, error) {
-			c.OrgID, c.OrgName, c.UserName = "00D1", "Acme", "sync@acme.example"
+			c.OrgID, c.OrgName, c.UserName, c.UserID = "00D1", "Acme", "sync@acme.example", s.user
+			if s.user != "" {
+				c.UserName = s.user + "@acme.example"
+			}
 			c.Report.Visible = []string{"Lead", "Contact", "Account"}
 			c.Report.Add("check.signed_in", models.CheckOK, "name", "Sync", "user", c.UserName)
 			return c, s.refuse
@@ -67,6 +71,18 @@ func newSite(t *testing.T) *site {
 			}
 			c.OrgID, c.OrgName, c.UserName = "00D1", "Acme", "sync@acme.example"
 			return c, nil
+		},
+		CompareUser: func(_ context.Context, _ models.Connection, objects []models.Object, synced map[string][]string) (models.UserChange, error) {
+			if len(objects) == 0 || len(synced["Lead"]) == 0 {
+				return models.UserChange{}, errors.New("nothing to compare with")
+			}
+			return models.UserChange{ObjectsLess: []string{"Campaign"}, FieldsLess: map[string][]string{"Lead": {"Title"}}, FieldsMore: map[string][]string{"Contact": {"Salary__c"}}}, nil
+		},
+		CountFilter: func(_ context.Context, object, filter string) (int, int, error) {
+			if strings.Contains(filter, "Nonsense__c") {
+				return 0, 0, &models.Error{Code: models.CodeRefused, Message: "connection.refused", Params: map[string]string{"code": "INVALID_FIELD", "message": "No such column 'Nonsense__c' on entity '" + object + "'"}}
+			}
+			return 12, 3456, nil
 		},
 		CheckLoginURL: func(raw string) (string, error) {
 			if !strings.HasPrefix(raw, "https://") || !strings.Contains(raw, "salesforce.com") {

@@ -29,6 +29,8 @@ type Program struct {
 	Open func(ctx context.Context, s Settings) (*models.DB, func(), error)
 	// TestConnection signs in to Salesforce with a connection's credentials and gives it back with what was learnt.
 	TestConnection func(ctx context.Context, s Settings, c models.Connection) (models.Connection, error)
+	// CompareUser tells what the user of a tested connection sees less or more than the present one.
+	CompareUser func(ctx context.Context, s Settings, c models.Connection, objects []models.Object, synced map[string][]string) (models.UserChange, error)
 	// CheckLoginURL gives the normal form of a login address, or says why it is not one that may be used.
 	CheckLoginURL func(raw string, allowLocal bool) (string, error)
 	// Serve runs the web application, the worker, or both, until ctx ends.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/tandem-sync/tandem/models"
@@ -19,6 +21,7 @@ func connect(p *Program, ctx context.Context, args []string) error {
 	secretFile := f.String("client-secret-file", "", say("connect.client_secret_file"))
 	username := f.String("username", "", say("connect.username"))
 	keyFile := f.String("key-file", "", say("connect.key_file"))
+	yes := f.Bool("yes", false, say("connect.yes"))
 	rest, err := parse(f, args)
 	if err != nil {
 		return err
@@ -53,17 +56,27 @@ func connect(p *Program, ctx context.Context, args []string) error {
 	if c.PrivateKey, err = secretFrom(*keyFile); err != nil {
 		return err
 	}
-	return p.with(ctx, func(db *models.DB) error { return p.connect(ctx, db, c) })
+	return p.with(ctx, func(db *models.DB) error { return p.connect(ctx, db, c, *yes) })
 }
 
-// connect tests the credentials, stores them, and enables the standard objects that they can see.
-func (p *Program) connect(ctx context.Context, db *models.DB, c models.Connection) error {
+// connect tests the credentials, stores them, and enables the standard objects that they can see. Those of another user of the same
+// org are stored only by a yes; else what that user sees less or more is told.
+func (p *Program) connect(ctx context.Context, db *models.DB, c models.Connection, yes bool) error {
 	c, err := p.TestConnection(ctx, p.Settings, c)
 	if err != nil {
 		return err
 	}
 	c.State = models.StateConnected
-	if err := db.SaveConnection(ctx, c, actor()); err != nil {
+	save := db.SaveConnection
+	if yes {
+		save = db.SaveConnectionOfAnyUser
+	}
+	err = save(ctx, c, actor())
+	var refused *models.Error
+	if errors.As(err, &refused) && refused.Message == "connection.other_user" {
+		return p.tellUser(ctx, db, c, err)
+	}
+	if err != nil {
 		return err
 	}
 	if err := db.EnableStandardObjects(ctx, c.Report.Visible); err != nil {
@@ -78,6 +91,41 @@ func (p *Program) connect(ctx context.Context, db *models.DB, c models.Connectio
 		fmt.Fprintf(p.Out, "  %-6s  %s\n", say("check.state."+string(check.State)), terminal().Check(check))
 	}
 	return nil
+}
+
+// tellUser says what another user of the same org sees less or more, and leaves everything as it is.
+func (p *Program) tellUser(ctx context.Context, db *models.DB, c models.Connection, cause error) error {
+	objects, err := db.Objects(ctx)
+	if err != nil {
+		return err
+	}
+	synced, err := db.FieldNames(ctx)
+	if err != nil {
+		return err
+	}
+	change, err := p.CompareUser(ctx, p.Settings, c, objects, synced)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(p.Err, sentence(cause))
+	line := func(sentence string, names []string) {
+		if len(names) > 0 {
+			fmt.Fprintf(p.Err, "  %s %s\n", sentence, strings.Join(names, ", "))
+		}
+	}
+	if change.Same() {
+		fmt.Fprintln(p.Err, "  "+say("pending.same"))
+	}
+	line(say("pending.objects_less"), change.ObjectsLess)
+	for _, object := range slices.Sorted(maps.Keys(change.FieldsLess)) {
+		line(say("pending.fields_less", "object", object), change.FieldsLess[object])
+	}
+	line(say("pending.objects_more"), change.ObjectsMore)
+	for _, object := range slices.Sorted(maps.Keys(change.FieldsMore)) {
+		line(say("pending.fields_more", "object", object), change.FieldsMore[object])
+	}
+	fmt.Fprintln(p.Err, say("connect.add_yes", "user", c.UserName))
+	return errNotDone
 }
 
 // secretFrom reads a secret from a file, so that it shows neither in the process list nor in a shell's history.

@@ -72,7 +72,7 @@ func demo(p *Program, ctx context.Context, args []string) error {
 	}()
 	org := "http://" + l.Addr().String()
 	c := models.Connection{LoginURL: org, Auth: models.AuthClientCredentials, ClientID: p.SimOrgClientID, ClientSecret: models.NewSecret(p.SimOrgClientSecret)}
-	if err := p.connect(ctx, db, c); err != nil {
+	if err := p.connect(ctx, db, c, false); err != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	err = p.Serve(ctx, s, ServeOptions{Web: true, Worker: true, SimOrgURL: org, Ready: func(url string) {

@@ -40,6 +40,8 @@ func (p *Program) listObjects(ctx context.Context, db *models.DB) error {
 	for _, o := range list {
 		state := "objects.off"
 		switch {
+		case o.Custom && !o.Visible && !o.Enabled && o.DisabledAt == nil:
+			continue // no longer offered
 		case o.Hidden:
 			state = "objects.hidden"
 		case o.Enabled && o.Paused:
@@ -47,7 +49,7 @@ func (p *Program) listObjects(ctx context.Context, db *models.DB) error {
 		case o.Enabled:
 			state = "objects.on"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", o.Name, o.Direction, say(state))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", o.Name, o.Direction, say(state), o.Path)
 	}
 	return w.Flush()
 }
