@@ -157,7 +157,11 @@ func (w *writer) copyDirect(ctx context.Context, rows sobject.Rows, from source)
 	if err := w.lock(ctx, "_shared"); err != nil {
 		return Result{}, err
 	}
-	n, err := w.copyIn(ctx, e, w.table.name())
+	var n int64
+	err = w.quietly(ctx, func() (err error) {
+		n, err = w.copyIn(ctx, e, w.table.name())
+		return err
+	})
 	if isState(err, "23505", "40P01") {
 		return Result{}, ErrRetryStaged
 	}
