@@ -52,7 +52,7 @@ bench: postgresql build ## The first sync against psql \copy of the same CSV, in
 # npm's jsforce runs in make test too. The command line client is some 500 MB and wants Node 22, which comes with it where the machine's
 # is older: sign-in by access token, data query, data export bulk, data import bulk and sobject describe, over plain http on loopback.
 conformance: jsforce ## The simulated org, tried by clients that nobody here wrote: npm's jsforce and Salesforce's own sf.
-	cd $(CONFORMANCE)/cli && npm install --no-audit --no-fund --no-package-lock --no-save --ignore-scripts --omit=dev \
+	cd $(CONFORMANCE)/cli && npm install --loglevel=error --no-audit --no-fund --no-package-lock --no-save --ignore-scripts --omit=dev \
 		$$(node -e 'process.exit(process.versions.node.split(".")[0] >= 22 ? 0 : 1)' || echo node-linux-$$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')@22)
 	TANDEM_CONFORMANCE=jsforce,cli go test -count=1 -v -run Conformance ./sync/simorg
 
@@ -79,8 +79,9 @@ jsforce: node
 node:
 	@if command -v node >/dev/null && command -v npm >/dev/null; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		(apt-get install -y --no-install-recommends nodejs npm || { apt-get update && apt-get install -y --no-install-recommends nodejs npm; }); \
-	else echo "the tests of the simulated org need Node 20 and npm: install them (on Debian: apt-get install nodejs npm)"; exit 1; fi
+		command -v node >/dev/null || apt-get install -y --no-install-recommends nodejs || { apt-get update && apt-get install -y --no-install-recommends nodejs; }; \
+		command -v npm >/dev/null || apt-get install -y --no-install-recommends npm || { apt-get update && apt-get install -y --no-install-recommends npm; }; \
+	else echo "the tests of the simulated org need Node 18 or newer and npm: install them (on Debian: apt-get install nodejs npm)"; exit 1; fi
 
 clean: ## Removes what was built.
 	rm -rf bin

@@ -383,3 +383,42 @@ func TestOtherOrgsWays(t *testing.T) {
 		t.Errorf("an empty result is %q with %v", b, res.Header)
 	}
 }
+
+// More requests at once than the org takes are refused, and only those.
+func TestConcurrency(t *testing.T) {
+	t.Parallel()
+	c := start(t, simorg.Config{Seed: 54, Leads: 10, MaxConcurrent: 1})
+	c.org.Fault(simorg.Fault{Method: "PATCH", Count: 1, CommitDelay: 500 * time.Millisecond})
+	id := c.query("SELECT Id FROM Lead WHERE IsConverted = false LIMIT 1")[0]["Id"].(string)
+	done := make(chan int, 1)
+	go func() {
+		r, _ := http.NewRequest("PATCH", c.url+"/services/data/v68.0/sobjects/Lead/"+id, strings.NewReader(`{"Title":"slow"}`))
+		r.Header.Set("Authorization", "Bearer "+c.token)
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			done <- 0
+			return
+		}
+		_ = res.Body.Close()
+		done <- res.StatusCode
+	}()
+	for {
+		select {
+		case status := <-done:
+			t.Fatalf("the slow request ended with %d before it was seen", status)
+		default:
+		}
+		// Its row is held while it is in progress.
+		if err := c.org.Update("Lead", id, object{"Rating": "Hot"}); err != nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if m := c.wantError(403, "REQUEST_LIMIT_EXCEEDED", "GET", "/limits", nil); !strings.Contains(m, "ConcurrentPerOrgLongTxn") {
+		t.Errorf("the message is %q", m)
+	}
+	if status := <-done; status != http.StatusNoContent {
+		t.Errorf("the slow request gave %d", status)
+	}
+	c.want(200, "GET", "/limits", nil)
+}

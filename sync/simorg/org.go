@@ -44,6 +44,11 @@ type Config struct {
 	DeleteLogRows int
 	// PerAppLimit, if not 0, is a quota of the app's own: Sforce-Limit-Info names it too.
 	PerAppLimit int
+	// MaxConcurrent, if not 0, is how many API requests may be in progress at once; more are refused.
+	MaxConcurrent int
+	// LastActivity lets a saved task or event with a day move LastActivityDate of its lead or contact, which moves no stamp. Without it that
+	// field stays as it was made up.
+	LastActivity bool
 	// EmptyBody lets a bulk query without rows answer with no header line either, as orgs have been seen to do.
 	EmptyBody bool
 	// RefreshRotation gives a new refresh token with every refresh and kills the old one at once.
@@ -87,6 +92,7 @@ type Org struct {
 
 	faults     faults
 	calls      counters
+	inProgress atomic.Int64
 	auth       auth
 	cursors    cursors
 	jobs       jobs

@@ -310,6 +310,11 @@ func (o *Org) serveData(w http.ResponseWriter, r *http.Request, path []string) {
 		c.refuse(fail(http.StatusForbidden, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."))
 		return
 	}
+	defer o.inProgress.Add(-1)
+	if n := o.inProgress.Add(1); o.config.MaxConcurrent > 0 && n > int64(o.config.MaxConcurrent) {
+		c.refuse(fail(http.StatusForbidden, "REQUEST_LIMIT_EXCEEDED", "ConcurrentPerOrgLongTxn Limit exceeded."))
+		return
+	}
 	if err := c.unzip(); err != nil {
 		c.refuse(fail(http.StatusBadRequest, "UNKNOWN_EXCEPTION", "the request's body is no gzip"))
 		return

@@ -243,7 +243,28 @@ func activityCheck(tx *Tx, d *draft) *rowError {
 	return nil
 }
 
-var activityRules = rules{check: func(tx *Tx, d *draft) *rowError {
+// activityMoves lets the person's LastActivityDate follow, without a stamp.
+func activityMoves(tx *Tx, d *draft) {
+	day := d.cell("activitydate")
+	if !tx.org.config.LastActivity || day.isNull() {
+		return
+	}
+	v := tx.view()
+	r, ok := v.find(d.cell("whoid").s)
+	if !ok || v.deleted(r) {
+		return
+	}
+	f := r.t.object.byName["lastactivitydate"]
+	if was := v.get(r, f); !was.isNull() && was.n >= day.n {
+		return
+	}
+	cells := v.cells(r)
+	cells[f.pos] = day
+	// A person that another transaction holds keeps its date: the save of the activity does not fail for it.
+	_ = tx.store(r.t, r.i, &version{cells: cells})
+}
+
+var activityRules = rules{after: activityMoves, check: func(tx *Tx, d *draft) *rowError {
 	if err := activityCheck(tx, d); err != nil {
 		return err
 	}
@@ -256,7 +277,7 @@ var activityRules = rules{check: func(tx *Tx, d *draft) *rowError {
 	return nil
 }}
 
-var eventRules = rules{check: func(tx *Tx, d *draft) *rowError {
+var eventRules = rules{after: activityMoves, check: func(tx *Tx, d *draft) *rowError {
 	if err := activityCheck(tx, d); err != nil {
 		return err
 	}

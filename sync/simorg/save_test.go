@@ -845,3 +845,18 @@ func TestRetrieveMany(t *testing.T) {
 	}
 	c.want(400, "POST", "/composite/sobjects/Lead", object{"ids": append(ids, ids[0]), "fields": []string{"Id"}})
 }
+
+// An activity moves its person's LastActivityDate where the org is told so, and no stamp.
+func TestLastActivity(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 2, 12, 0, 0, 0, time.UTC)
+	c := start(t, simorg.Config{Seed: 53, Leads: 20, LastActivity: true, Now: func() time.Time { return now }})
+	lead := must[string](t)(c.org.Create("Lead", object{"LastName": "L", "Company": "C"}))
+	first, _ := c.org.Get("Lead", lead)
+	now = now.Add(time.Minute)
+	must[string](t)(c.org.Create("Task", object{"WhoId": lead, "Subject": "S", "ActivityDate": "2026-11-02"}))
+	must[string](t)(c.org.Create("Task", object{"WhoId": lead, "Subject": "S", "ActivityDate": "2026-01-02"}))
+	if f, _ := c.org.Get("Lead", lead); f["LastActivityDate"] != "2026-11-02" || f["SystemModstamp"] != first["SystemModstamp"] {
+		t.Errorf("the lead's last activity is %v at %v", f["LastActivityDate"], f["SystemModstamp"])
+	}
+}
