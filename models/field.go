@@ -48,6 +48,17 @@ func (c FieldChoices) Excluded() []string {
 	return names
 }
 
+// FromSalesforce lists the fields that the admin lets come from Salesforce only, in order.
+func (c FieldChoices) FromSalesforce() []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(c)) {
+		if c[name].Direction == FromSalesforce {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // FieldChoices gives the choices for an object's fields; a field that is not in it has the defaults.
 func (db *DB) FieldChoices(ctx context.Context, object string) (FieldChoices, error) {
 	var rows []FieldChoice

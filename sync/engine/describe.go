@@ -297,7 +297,7 @@ func (e *Engine) ensure(ctx context.Context, d salesforce.Described) error {
 	if err != nil {
 		return err
 	}
-	if err := e.fit(ctx, d.Object, d.Schema.Without(choices.Excluded()), d.LastModified); err != nil {
+	if err := e.fit(ctx, d.Object, d.Schema.Without(choices.Excluded()), d.LastModified, choices.FromSalesforce()); err != nil {
 		return err
 	}
 	return e.Models.NoteObjectVisible(ctx, d.Object, d.Schema.Label, d.Schema.LabelPlural)
@@ -315,9 +315,14 @@ func (e *Engine) choose(ctx context.Context, object string) error {
 	}
 	schema := table.Schema().Without(choices.Excluded())
 	if sameFields(schema.LeftOut, table.Schema().LeftOut) {
-		return nil
+		// What people may write here can be chosen too.
+		o, err := e.Models.Object(ctx, object)
+		if err != nil {
+			return err
+		}
+		return e.Mirror.Recapture(ctx, object, mirror.Direction(o.Direction), choices.FromSalesforce()...)
 	}
-	return e.fit(ctx, object, schema, modified)
+	return e.fit(ctx, object, schema, modified, choices.FromSalesforce())
 }
 
 func sameFields(a, b []sobject.Field) bool {
@@ -332,13 +337,13 @@ func sameFields(a, b []sobject.Field) bool {
 	return slices.Equal(names(a), names(b))
 }
 
-// fit makes an object's table fit a schema.
-func (e *Engine) fit(ctx context.Context, object string, schema sobject.Schema, modified time.Time) error {
+// fit makes an object's table fit a schema. Edits of the fixed fields, which come from Salesforce only, are refused.
+func (e *Engine) fit(ctx context.Context, object string, schema sobject.Schema, modified time.Time, fixed []string) error {
 	o, err := e.Models.Object(ctx, object)
 	if err != nil {
 		return err
 	}
-	_, change, err := e.Mirror.Ensure(ctx, schema, mirror.Direction(o.Direction), modified)
+	_, change, err := e.Mirror.Ensure(ctx, schema, mirror.Direction(o.Direction), modified, fixed...)
 	if errors.Is(err, mirror.ErrRetype) {
 		return objectError("%w", err)
 	}

@@ -245,9 +245,14 @@ func (e *encoder) notOlder() string {
 }
 
 // upsert writes those of the n staged records that are new or differ. Of them so many died, and count as deleted: see holdBack.
+//
+// People edit the same rows meanwhile, and nothing of theirs is overwritten in silence. What of a row waits to be sent is read by
+// the same statement, so with the same snapshot, that decides what to write; should it then meet a row version that this snapshot did not
+// see, it undoes itself (mirror.raced) and is run again. While nothing of the object waits, the plain statement runs, and finds
+// that out by one look; else the one that spares what waits.
 func (w *writer) upsert(ctx context.Context, e *encoder, r *Result, n, died int64) error {
-	sql := w.upsertSQL(e, died > 0)
 	var isNew, newGone, changed, heldBack, revived int64
+	spare, locked := false, false
 	run := func() error {
 		return pgx.BeginFunc(ctx, w.tx, func(tx pgx.Tx) error {
 			// Each staged record is looked up by the index of sfid, so that a page costs the same however large the table is; a hash
@@ -257,73 +262,174 @@ func (w *writer) upsert(ctx context.Context, e *encoder, r *Result, n, died int6
 			if _, err := tx.Conn().PgConn().Exec(ctx, fmt.Sprintf(byIndex, "off", "off")).ReadAll(); err != nil {
 				return err
 			}
-			if err := tx.QueryRow(ctx, sql, pgx.QueryExecModeExec).Scan(&isNew, &newGone, &changed, &heldBack, &revived); err != nil {
+			if locked {
+				// Somebody edits these rows again and again: they are held while they are written.
+				if _, err := tx.Exec(ctx, fmt.Sprintf(`SELECT FROM %s t JOIN %s s ON s.sfid = t.sfid ORDER BY t.sfid FOR NO KEY UPDATE OF t`, w.table.name(), w.stage), pgx.QueryExecModeExec); err != nil {
+					return err
+				}
+			}
+			sql := w.upsertSQL(e, died > 0, spare)
+			var waits bool
+			if err := tx.QueryRow(ctx, sql, pgx.QueryExecModeExec, w.table.Object()).Scan(&isNew, &newGone, &changed, &heldBack, &revived, &waits); err != nil {
 				return err
+			}
+			if waits && !spare {
+				spare = true
+				if err := tx.QueryRow(ctx, w.upsertSQL(e, died > 0, spare), pgx.QueryExecModeExec, w.table.Object()).Scan(&isNew, &newGone, &changed, &heldBack, &revived, &waits); err != nil {
+					return err
+				}
 			}
 			_, err := tx.Conn().PgConn().Exec(ctx, fmt.Sprintf(byIndex, "DEFAULT", "DEFAULT")).ReadAll()
 			return err
 		})
 	}
 	err := run()
-	if isState(err, "21000") {
-		// The page holds a record twice. That is rare, so it costs nothing to find out this way.
-		order := "ctid DESC"
-		if e.stampAt >= 0 {
-			order = "systemmodstamp DESC NULLS LAST, ctid DESC"
+	for try := 1; err != nil && try < raceTries; try++ {
+		switch {
+		case isState(err, "21000"):
+			// The page holds a record twice. That is rare, so it costs nothing to find out this way.
+			order := "ctid DESC"
+			if e.stampAt >= 0 {
+				order = "systemmodstamp DESC NULLS LAST, ctid DESC"
+			}
+			if _, err := w.tx.Exec(ctx, fmt.Sprintf(`DELETE FROM %[1]s s USING (
+				SELECT ctid, row_number() OVER (PARTITION BY sfid ORDER BY %[2]s) AS n FROM %[1]s) d WHERE s.ctid = d.ctid AND d.n > 1`, w.stage, order), pgx.QueryExecModeExec); err != nil {
+				return fmt.Errorf("write records of %s: %w", w.table.Object(), err)
+			}
+		case isState(err, stateRaced, "40P01"):
+			locked = try > 1
+		default:
+			return fmt.Errorf("write records of %s: %w", w.table.Object(), err)
 		}
-		_, err = w.tx.Exec(ctx, fmt.Sprintf(`DELETE FROM %[1]s s USING (
-			SELECT ctid, row_number() OVER (PARTITION BY sfid ORDER BY %[2]s) AS n FROM %[1]s) d WHERE s.ctid = d.ctid AND d.n > 1`, w.stage, order), pgx.QueryExecModeExec)
-		if err == nil {
-			err = run()
-		}
+		err = run()
 	}
 	if err != nil {
 		return fmt.Errorf("write records of %s: %w", w.table.Object(), err)
+	}
+	if isNew > 0 {
+		// Of the new ones, those that somebody deleted while this went on come back only if the deletion is not allowed.
+		again, againGone, err := w.undouble(ctx, e.goneAt >= 0)
+		if err != nil {
+			return err
+		}
+		isNew, newGone = isNew-again, newGone-againGone
 	}
 	r.New, r.Deleted, r.Changed = isNew, died, changed-heldBack
 	r.Unchanged = n - isNew - r.Changed - died
 	return w.keepAccount(ctx, isNew-newGone+revived, newGone-revived)
 }
 
+const (
+	// waitingSQL tells whether something of the object $1 waits: edits, or fields of which a person is asked.
+	waitingSQL = `EXISTS (SELECT FROM mirror.outbox o WHERE o.object = $1) OR EXISTS (SELECT FROM mirror.conflicts c WHERE c.object = $1 AND c.winner = '' AND c.closed_at IS NULL)`
+	// waitingColumns gives the columns that wait of the row whose id is put in: what is read does not overwrite them.
+	waitingColumns = `SELECT array_agg(k) AS waiting FROM (
+		SELECT jsonb_object_keys(o.changed) AS k FROM mirror.outbox o WHERE o.object = $1 AND o.row_id = %[1]s
+		UNION ALL SELECT c.column_name FROM mirror.conflicts c WHERE c.object = $1 AND c.row_id = %[1]s AND c.winner = '' AND c.closed_at IS NULL) w`
+	// raceTries bounds how often a page's upsert is run. From the third on it holds the rows, so that nobody can come between.
+	raceTries = 6
+	// stateRaced is what mirror.raced raises.
+	stateRaced = "TD001"
+)
+
+// undouble removes rows that the last upsert made of records whose deletion here waits to be sent.
+func (w *writer) undouble(ctx context.Context, marks bool) (n, gone int64, err error) {
+	is := "false"
+	if marks {
+		is = "coalesce(t.isdeleted, false)"
+	}
+	err = w.tx.QueryRow(ctx, fmt.Sprintf(`WITH again AS (DELETE FROM %s t USING mirror.outbox o WHERE o.object = $1 AND o.operation = 'delete' AND t.sfid = o.sfid RETURNING %s AS is)
+		SELECT count(*), count(*) FILTER (WHERE "is") FROM again`, w.table.name(), is), pgx.QueryExecModeExec, w.table.Object()).Scan(&n, &gone)
+	if err != nil {
+		return 0, 0, fmt.Errorf("keep deleted rows of %s out: %w", w.table.Object(), err)
+	}
+	return n, gone, nil
+}
+
 // upsertSQL counts what it writes: new records, deleted ones among them, changed ones, and of those the ones whose deletion was
-// held back and the ones that are deleted no longer.
-func (w *writer) upsertSQL(e *encoder, heldBack bool) string {
-	var set, mine, theirs []string
+// held back and the ones that are deleted no longer; and tells whether something of the object waits to be sent. Without spare it
+// writes only if nothing does.
+func (w *writer) upsertSQL(e *encoder, heldBack, spare bool) string {
+	var set, mine, theirs, picked []string
 	for i, c := range e.columns {
-		if i != e.idAt {
-			name := quote(c.name)
-			set = append(set, name+" = excluded."+name)
-			mine, theirs = append(mine, "t."+name), append(theirs, "s."+name)
+		name := quote(c.name)
+		if i == e.idAt {
+			picked = append(picked, "s."+name)
+			continue
 		}
+		set = append(set, name+" = excluded."+name)
+		mine = append(mine, "t."+name)
+		if spare {
+			picked = append(picked, fmt.Sprintf("CASE WHEN %s = ANY (p.waiting) THEN t.%s ELSE s.%[2]s END AS %[2]s", literal(c.name), name))
+		}
+		theirs = append(theirs, "s."+name)
+	}
+	from := fmt.Sprintf(`%s s LEFT JOIN %s t ON t.sfid = s.sfid`, w.stage, w.table.name())
+	values := e.names("s.")
+	guard, with := "NOT (SELECT "+waitingSQL+") AND ", ""
+	if spare {
+		from += fmt.Sprintf(` LEFT JOIN LATERAL (%s) p ON true CROSS JOIN LATERAL (SELECT %s) v`, fmt.Sprintf(waitingColumns, "t.id"), strings.Join(picked, ", "))
+		values = e.names("v.")
+		for i := range theirs {
+			theirs[i] = "v" + strings.TrimPrefix(theirs[i], "s")
+		}
+		guard = "NOT (t.sfid IS NULL AND (SELECT count(*) > 0 FROM mirror.outbox o WHERE o.sfid = s.sfid AND o.operation = 'delete' AND o.object = $1)) AND "
+		with = w.holdSQL(e)
 	}
 	differs, conflict := "false", "NOTHING"
 	if len(set) > 0 {
 		differs = "ROW(" + strings.Join(mine, ", ") + ") IS DISTINCT FROM ROW(" + strings.Join(theirs, ", ") + ")"
-		conflict = "UPDATE SET " + strings.Join(set, ", ")
-	}
-	if e.stampAt >= 0 && len(set) > 0 {
-		differs = "(t.systemmodstamp IS NULL OR s.systemmodstamp >= t.systemmodstamp) AND " + differs
-		conflict += " WHERE t.systemmodstamp IS NULL OR excluded.systemmodstamp >= t.systemmodstamp"
+		conflict = "UPDATE SET " + strings.Join(set, ", ") + " WHERE "
+		if e.stampAt >= 0 {
+			differs = "(t.systemmodstamp IS NULL OR s.systemmodstamp >= t.systemmodstamp) AND " + differs
+			conflict += "(t.systemmodstamp IS NULL OR excluded.systemmodstamp >= t.systemmodstamp) AND "
+		}
+		// The row version that is to be replaced must be one that the statement's snapshot sees.
+		conflict += fmt.Sprintf("coalesce((SELECT true FROM %s o WHERE o.ctid = t.ctid), mirror.raced())", w.table.name())
 	}
 	// xmax is zero in a row that was inserted and not in one that was updated; what the row was before, the statement's snapshot shows.
 	is, was := "false", "false"
 	if e.goneAt >= 0 {
 		is = "coalesce(t.isdeleted, false)"
 		was = fmt.Sprintf("CASE WHEN t.xmax <> 0 THEN coalesce((SELECT o.isdeleted FROM %s o WHERE o.sfid = t.sfid), false) END", w.table.name())
+		// A record that people deleted here, and Salesforce at their wish, does not come back as a deleted one.
+		guard += "NOT (t.sfid IS NULL AND coalesce(s.isdeleted, false) AND (SELECT count(*) > 0 FROM mirror.settled d WHERE d.sfid = s.sfid AND d.operation = 'delete' AND d.object = $1 AND d.outcome IN ('accepted', 'already'))) AND "
 	}
 	held := "false"
 	if heldBack {
 		held = fmt.Sprintf(heldChanged, literal(w.table.Object()))
 	}
-	return fmt.Sprintf(`WITH written AS (
+	return fmt.Sprintf(`WITH %[9]swritten AS (
 			INSERT INTO %[1]s AS t (%[2]s)
-			SELECT %[3]s FROM %[4]s s LEFT JOIN %[1]s t ON t.sfid = s.sfid WHERE t.sfid IS NULL OR %[5]s
+			SELECT %[3]s FROM %[4]s WHERE %[10]s(t.sfid IS NULL OR %[5]s)
 			ON CONFLICT (sfid) DO %[6]s
-			RETURNING t.xmax = 0 AS new, %[7]s AS is, %[8]s AS was, %[9]s AS held
+			RETURNING t.xmax = 0 AS new, %[7]s AS is, %[8]s AS was, %[12]s AS held
 		)
 		SELECT count(*) FILTER (WHERE new), count(*) FILTER (WHERE new AND "is"), count(*) FILTER (WHERE NOT new),
-			count(*) FILTER (WHERE NOT new AND held), count(*) FILTER (WHERE NOT new AND was AND NOT "is") FROM written`,
-		w.table.name(), e.names(""), e.names("s."), w.stage, differs, conflict, is, was, held)
+			count(*) FILTER (WHERE NOT new AND held), count(*) FILTER (WHERE NOT new AND was AND NOT "is"), (SELECT %[11]s) FROM written`,
+		w.table.name(), e.names(""), values, from, differs, conflict, is, was, with, guard, waitingSQL, held)
+}
+
+// holdSQL keeps what Salesforce holds of columns that are not overwritten: a dropped edit goes back to it. An older version of the
+// record does not replace a newer one.
+func (w *writer) holdSQL(e *encoder) string {
+	stamp, newer, notOlder := "NULL::timestamptz", "true", "true"
+	if e.stampAt >= 0 {
+		stamp, newer = "s.systemmodstamp", "h.stamp IS NULL OR excluded.stamp >= h.stamp"
+		notOlder = "(t.systemmodstamp IS NULL OR s.systemmodstamp >= t.systemmodstamp)"
+	}
+	return fmt.Sprintf(`held AS (
+			INSERT INTO mirror.held AS h (object, row_id, cells, stamp)
+			SELECT $1, r.row_id, CASE WHEN r.gone THEN to_jsonb(s) ELSE (SELECT jsonb_object_agg(j.key, j.value) FROM jsonb_each(to_jsonb(s)) j WHERE j.key = ANY (r.waiting)) END, %[3]s
+			FROM %[1]s s CROSS JOIN LATERAL (
+				SELECT o.row_id, true AS gone, NULL::text[] AS waiting FROM mirror.outbox o WHERE o.sfid = s.sfid AND o.operation = 'delete' AND o.object = $1
+				UNION ALL
+				SELECT t.id, false, w.waiting FROM %[2]s t CROSS JOIN LATERAL (%[6]s) w
+				WHERE t.sfid = s.sfid AND w.waiting IS NOT NULL AND %[5]s
+			) r
+			WHERE r.gone OR to_jsonb(s) ?| r.waiting
+			ON CONFLICT (object, row_id) DO UPDATE SET cells = h.cells || excluded.cells, stamp = coalesce(excluded.stamp, h.stamp) WHERE %[4]s
+		), `, w.stage, w.table.name(), stamp, newer, notOlder, fmt.Sprintf(waitingColumns, "t.id"))
 }
 
 // keepAccount keeps how many live and deleted records the table holds.

@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,12 +60,13 @@ func (w *writer) update(ctx context.Context, e *encoder, r *Result, _ int64) err
 }
 
 func (w *writer) updateRows(ctx context.Context, e *encoder, which string) (changed int64, err error) {
-	var set, mine, theirs []string
+	var set, mine, theirs, names []string
 	for i, c := range e.columns {
 		if i != e.idAt && i != e.stampAt {
 			name := quote(c.name)
 			set = append(set, name+" = s."+name)
 			mine, theirs = append(mine, "t."+name), append(theirs, "s."+name)
+			names = append(names, c.name)
 		}
 	}
 	if len(set) == 0 {
@@ -74,15 +76,44 @@ func (w *writer) updateRows(ctx context.Context, e *encoder, which string) (chan
 	if e.stampAt >= 0 {
 		order, fresh = ", systemmodstamp DESC NULLS LAST", " AND (t.systemmodstamp IS NULL OR s.systemmodstamp >= t.systemmodstamp)"
 	}
-	// A page may hold a record twice; the newer counts.
-	sql := fmt.Sprintf(`UPDATE %s t SET %s FROM (SELECT DISTINCT ON (sfid) * FROM %s WHERE %s ORDER BY sfid%s) s
-		WHERE t.sfid = s.sfid%s AND ROW(%s) IS DISTINCT FROM ROW(%s)`,
-		w.table.name(), strings.Join(set, ", "), w.stage, which, order, fresh, strings.Join(mine, ", "), strings.Join(theirs, ", "))
-	err = pgx.BeginFunc(ctx, w.tx, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, sql, pgx.QueryExecModeExec)
-		changed = tag.RowsAffected()
-		return err
-	})
+	// A page may hold a record twice; the newer counts. What people wrote and what waits to be sent stays, as upsert has it.
+	sql := func(spare bool) string {
+		set, theirs := slices.Clone(set), slices.Clone(theirs)
+		from, guard := fmt.Sprintf("(SELECT DISTINCT ON (sfid) * FROM %s WHERE %s ORDER BY sfid%s) s", w.stage, which, order), " AND NOT (SELECT "+waitingSQL+")"
+		if spare {
+			guard = ""
+			for i := range theirs {
+				name := strings.TrimPrefix(mine[i], "t.")
+				theirs[i] = fmt.Sprintf("CASE WHEN %s = ANY (s.waiting) THEN t.%s ELSE s.%[2]s END", literal(names[i]), name)
+				set[i] = name + " = " + theirs[i]
+			}
+			from = fmt.Sprintf("(SELECT s.*, p.waiting FROM %s JOIN %s k ON k.sfid = s.sfid LEFT JOIN LATERAL (%s) p ON true) s", from, w.table.name(), fmt.Sprintf(waitingColumns, "k.id"))
+		}
+		return fmt.Sprintf(`UPDATE %[1]s t SET %[2]s FROM %[3]s
+			WHERE t.sfid = s.sfid%[4]s%[5]s AND ROW(%[6]s) IS DISTINCT FROM ROW(%[7]s) AND coalesce((SELECT true FROM %[1]s o WHERE o.ctid = t.ctid), mirror.raced())`,
+			w.table.name(), strings.Join(set, ", "), from, guard, fresh, strings.Join(mine, ", "), strings.Join(theirs, ", "))
+	}
+	run := func() error {
+		changed = 0
+		return pgx.BeginFunc(ctx, w.tx, func(tx pgx.Tx) error {
+			tag, err := tx.Exec(ctx, sql(false), pgx.QueryExecModeExec, w.table.Object())
+			if err != nil {
+				return err
+			}
+			changed = tag.RowsAffected()
+			var waits bool
+			if err := tx.QueryRow(ctx, "SELECT "+waitingSQL, pgx.QueryExecModeExec, w.table.Object()).Scan(&waits); err != nil || !waits {
+				return err
+			}
+			tag, err = tx.Exec(ctx, sql(true), pgx.QueryExecModeExec, w.table.Object())
+			changed += tag.RowsAffected()
+			return err
+		})
+	}
+	err = run()
+	for try := 1; isState(err, stateRaced, "40P01") && try < raceTries; try++ {
+		err = run()
+	}
 	return changed, err
 }
 

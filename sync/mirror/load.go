@@ -143,7 +143,7 @@ func (db *DB) StartLoad(ctx context.Context, l Load) (Load, error) {
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	var id int64
 	err = tx.QueryRow(ctx, fmt.Sprintf(`INSERT INTO mirror.loads (object, run_id, kind, job_id, soql, fields, watermark, expected, covered_through, covered_asked_at, scoped, direct)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $3 = 'first' AND NOT EXISTS (SELECT FROM %s)) ON CONFLICT (object, beside) WHERE state = 'open' DO NOTHING RETURNING id`, t.name()),
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $3 = 'first' AND NOT EXISTS (SELECT FROM %s) AND NOT EXISTS (SELECT FROM mirror.outbox WHERE object = $1)) ON CONFLICT (object, beside) WHERE state = 'open' DO NOTHING RETURNING id`, t.name()),
 		l.Object, l.RunID, string(l.Kind), l.JobID, l.SOQL, l.Fields, l.Watermark, l.Expected, nullTime(l.Covered.Through), nullTime(l.Covered.AskedAt), l.Scoped).Scan(&id)
 	if err == nil && l.Scoped {
 		err = keepCandidates(ctx, tx, t, id, l.Candidates, l.CandidatesAll)

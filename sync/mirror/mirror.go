@@ -217,6 +217,7 @@ func (db *DB) asEngine(ctx context.Context) (pgx.Tx, error) {
 const (
 	lockEnsure = 0x7464_6d01 // changes of tables; one at a time in the database, for the view of people hangs on several
 	lockRows   = 0x7464_6d02 // an object's records: exclusive for staged writes, shared by pages that are copied directly
+	lockOutbox = 0x7464_6d03 // an object's outbox: claiming, settling, and the functions of the pages; taken after lockRows
 )
 
 // isState tells whether PostgreSQL answered with one of the SQLSTATEs.

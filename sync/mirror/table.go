@@ -34,7 +34,10 @@ type Retype struct {
 // Nothing that holds data is dropped; what the user no longer sees keeps its column (Invariant 9). lastModified is when the org
 // says that the describe changed; zero if it does not say. A field whose values do not fit its new type is ErrRetype, with the
 // values at fault; the table and what is stored of the describe stay as they were.
-func (db *DB) Ensure(ctx context.Context, schema sobject.Schema, direction Direction, lastModified time.Time) (*Table, SchemaChange, error) {
+//
+// A two-way table takes people's writes, which are captured: of the columns that the describe lets this user create or update, less
+// those of the fields in fixed, which an admin lets come from Salesforce only or not at all. See Recapture for when only that changed.
+func (db *DB) Ensure(ctx context.Context, schema sobject.Schema, direction Direction, lastModified time.Time, fixed ...string) (*Table, SchemaChange, error) {
 	if direction != TwoWay && direction != FromSalesforce {
 		return nil, SchemaChange{}, fmt.Errorf("%q is not a direction", direction)
 	}
@@ -56,6 +59,8 @@ func (db *DB) Ensure(ctx context.Context, schema sobject.Schema, direction Direc
 		func() error { return e.guard(ctx, direction) },
 		func() error { return e.tell(ctx) },
 		func() error { return e.store(ctx, direction, lastModified) },
+		func() error { return e.storeAccess(ctx, direction, lowered(fixed)) },
+		func() error { return e.capture(ctx, direction) },
 		func() error { return ensurePerson(ctx, tx) },
 	} {
 		if err := step(); err != nil {

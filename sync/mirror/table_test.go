@@ -255,16 +255,26 @@ func TestGuard(t *testing.T) {
 	for _, sql := range writes {
 		refuse(sql, `salesforce.account comes from Salesforce only: change the client's \ firm in Salesforce and it arrives here with the next cycle`, "table of your own")
 	}
-	if _, _, err := w.db.Ensure(w.ctx, s, TwoWay, mark); err != nil {
+	// A two-way table takes what can be sent.
+	two := people("Account", "Name:string", "NumberOfEmployees:int")
+	two.Label = s.Label
+	if _, _, err := w.db.Ensure(w.ctx, two, TwoWay, mark); err != nil {
 		t.Fatal(err)
 	}
+	w.exec(writes[1])
+	refuse(writes[3], "salesforce.account cannot be truncated", "DELETE the rows")
+	// And comes from Salesforce only again, should somebody decide so.
+	w.ensure(s)
 	for _, sql := range writes {
-		refuse(sql, "salesforce.account cannot be changed here yet", "in Salesforce")
+		refuse(sql, "comes from Salesforce only", "table of your own")
 	}
-	equal(t, "name", ask[string](w, "SELECT name FROM salesforce.account"), "a")
+	equal(t, "triggers", ask[int](w, "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'salesforce.account'::regclass"), 1)
+	equal(t, "name", ask[string](w, "SELECT name FROM salesforce.account"), "x")
 	// The engine's setting ends with its transaction.
+	w.exec("DELETE FROM mirror.outbox")
 	w.change("Account", mark, mark, rows(accountColumns, acc(1, "b", 1)))
-	refuse(writes[1], "cannot be changed here yet", "in Salesforce")
+	refuse(writes[1], "comes from Salesforce only", "table of your own")
+	equal(t, "name", ask[string](w, "SELECT name FROM salesforce.account"), "b")
 }
 
 func TestPerson(t *testing.T) {
