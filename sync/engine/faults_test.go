@@ -243,6 +243,7 @@ func TestStoppedInTheMiddle(t *testing.T) {
 }
 
 // People and their applications are told where to make a change; nothing that they write is taken and then lost.
+// What could not be sent is refused at once: all writes of what comes from Salesforce only, and columns that it does not let be written.
 func TestLocalWritesAreRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, small)
@@ -250,6 +251,9 @@ func TestLocalWritesAreRefused(t *testing.T) {
 	w.cycle()
 	for _, table := range []string{"account", "lead"} {
 		for _, sql := range []string{`UPDATE salesforce.$ SET name = 'x'`, `DELETE FROM salesforce.$`, `INSERT INTO salesforce.$ (name) VALUES ('x')`, `TRUNCATE salesforce.$`} {
+			if table == "lead" && strings.HasPrefix(sql, "DELETE") {
+				continue
+			}
 			_, err := w.pool.Exec(t.Context(), strings.ReplaceAll(sql, "$", table))
 			if err == nil || !strings.Contains(err.Error(), "Salesforce") {
 				t.Errorf("%s of %s: %v, want a sentence", sql, table, err)
