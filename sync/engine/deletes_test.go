@@ -681,3 +681,35 @@ func TestDeletedRowsAreRemoved(t *testing.T) {
 	}
 	w.counted("Lead")
 }
+
+// A sweep that fails is not made again in every cycle, and what made it wanted is not forgotten.
+func TestFailedSweepBacksOff(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, little)
+	w.only("Lead")
+	w.work()
+	w.cycle()
+	ctx := t.Context()
+	w.must(w.mirror.WantSweep(ctx, "Lead"))
+	remove := w.org.Fault(simorg.Fault{Path: "COUNT", Status: 400, Code: "MALFORMED_QUERY", Message: "no"})
+	w.cycle()
+	w.until("the sweep failed", func() bool {
+		return scalar[int](w, `SELECT count(*) FROM admin.runs WHERE kind = 'sweep' AND state = 'failed'`) == 1
+	})
+	w.cycle()
+	w.cycle()
+	if n := scalar[int](w, `SELECT count(*) FROM admin.runs WHERE kind = 'sweep'`); n != 1 {
+		t.Errorf("%d sweeps within two cycles, want the one that failed", n)
+	}
+	remove()
+	_, err := w.pool.Exec(ctx, `UPDATE admin.runs SET ended_at = ended_at - interval '6 hours' WHERE kind = 'sweep'`)
+	w.must(err)
+	w.cycle()
+	if r := w.lastSweep("Lead"); r.Read == 0 {
+		t.Error("the sweep that was wanted was not made")
+	}
+	m, err := w.mirror.Watermark(ctx, "Lead")
+	if err != nil || m.SweepWanted {
+		t.Errorf("after it one is still wanted: %v, %v", m.SweepWanted, err)
+	}
+}

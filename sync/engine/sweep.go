@@ -18,6 +18,8 @@ const (
 	sweepEvery = 7 * 24 * time.Hour
 	// sweepOften is the same for objects of which nothing else tells what is deleted.
 	sweepOften = 24 * time.Hour
+	// sweepAgain is when a sweep that failed or was canceled is made again.
+	sweepAgain = 6 * time.Hour
 	// sweepSpan is how long one piece of a sweep goes on taking pages before it makes room for others.
 	sweepSpan = 40 * time.Second
 	// returnedAtOnce bounds the undeleted records that one query reads again whole.
@@ -45,8 +47,15 @@ func (p *piece) askSweep(ctx context.Context) error {
 	}
 	tells := p.table.HasIsDeleted() || p.run.Object == "User" || p.table.Schema().Replicateable && mark.DeletedRefusedAt.IsZero()
 	if sweepDue(mark, tells, time.Now()) {
-		_, err := p.Models.RequestRun(ctx, p.run.Object, models.RunSweep, actorSweep)
-		return err
+		last, err := p.Models.Runs(ctx, models.RunFilter{Object: p.run.Object, Kind: models.RunSweep, Limit: 1})
+		if err != nil {
+			return err
+		}
+		// One that failed would fail in every cycle.
+		if len(last) == 0 || last[0].Active() || last[0].State == models.RunSucceeded || time.Since(*last[0].EndedAt) >= sweepAgain {
+			_, err := p.Models.RequestRun(ctx, p.run.Object, models.RunSweep, actorSweep)
+			return err
+		}
 	}
 	held, _, err := p.Mirror.HeldDeletions(ctx, p.run.Object)
 	if err != nil || held == 0 {

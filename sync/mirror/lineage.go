@@ -216,10 +216,39 @@ func (w *writer) redirect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look for unsent changes of records that became others: %w", err)
 	}
+	if len(all) == 0 {
+		return w.redirectQuestions(ctx)
+	}
+	// Who claims and settles takes these locks before the records', so they are not waited for here: the next batch comes by again.
+	objects := map[string]bool{}
+	for _, u := range all {
+		objects[u.object], objects[u.toObject] = true, true
+	}
+	for o := range objects {
+		var mine bool
+		if err := w.tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock($1, hashtext($2))`, lockOutbox, o).Scan(&mine); err != nil {
+			return fmt.Errorf("take turns in the outbox of %s: %w", o, err)
+		}
+		if !mine {
+			return nil
+		}
+	}
 	for _, u := range all {
 		if err := w.redirectOne(ctx, u); err != nil {
 			return fmt.Errorf("redirect the unsent changes of %s %s: %w", u.object, u.sfid, err)
 		}
+	}
+	return w.redirectQuestions(ctx)
+}
+
+// redirectQuestions ends questions to a person about a field of a record that was merged into another: the survivor's value stands, and
+// the conflict is the survivor's, where it can be overturned.
+func (w *writer) redirectQuestions(ctx context.Context) error {
+	_, err := w.tx.Exec(ctx, fmt.Sprintf(`UPDATE mirror.conflicts c SET winner = 'salesforce', reason = $2, row_id = t.id, sfid = t.sfid, remote = to_jsonb(t)->>c.column_name
+		FROM mirror.lineage l JOIN %s t ON t.sfid = l.to_sfid
+		WHERE c.object = $1 AND c.winner = '' AND c.closed_at IS NULL AND l.object = c.object AND l.kind = 'merged' AND l.sfid = c.sfid`, w.table.name()), w.table.Object(), reasonMerged)
+	if err != nil {
+		return fmt.Errorf("end questions about records that became others: %w", err)
 	}
 	return nil
 }
@@ -251,18 +280,36 @@ func (w *writer) redirectOne(ctx context.Context, u *unsent) error {
 	if err := rows.Err(); err != nil || !found {
 		return err // it is not here yet; it brings these with it when it comes
 	}
-	base, changed := map[string]json.RawMessage{}, map[string]json.RawMessage{}
+	// What Salesforce was seen to hold since the edits were made is newer than their base; and an edit of the other record's own stands.
+	var seen map[string]json.RawMessage
+	var waiting []string
+	err = w.tx.QueryRow(ctx, `SELECT coalesce((SELECT cells FROM mirror.held WHERE object = $1 AND row_id = $2), '{}'),
+		coalesce((SELECT array_agg(k) FROM mirror.outbox o CROSS JOIN LATERAL jsonb_object_keys(o.changed) k WHERE o.object = $3 AND o.row_id = $4), '{}')`,
+		u.object, u.row, u.toObject, row).Scan(&seen, &waiting)
+	if err != nil {
+		return err
+	}
+	base, changed, held := map[string]json.RawMessage{}, map[string]json.RawMessage{}, map[string]json.RawMessage{}
 	var conflicts []redirected
 	for column, value := range u.changed {
 		f, known := fieldOf(from, column)
 		if !known {
 			f = sobject.Field{Name: column}
 		}
-		switch d := redirectField(u.kind, f, to.schema, u.base[column], value, there[column]); d.fate {
+		d := redirectField(u.kind, f, to.schema, u.base[column], value, there[column])
+		if d.fate == fateMoves && slices.Contains(waiting, column) {
+			d = fated{fate: fateConflict, remote: text(there[column]), reason: reasonEdited}
+		}
+		switch d.fate {
 		case fateMoves:
-			base[column], changed[column] = d.base, value
+			base[column], changed[column], held[column] = d.base, value, there[column]
 		case fateConflict:
-			conflicts = append(conflicts, redirected{f.Name, text(u.base[column]), text(value), d.remote, d.reason})
+			conflicts = append(conflicts, redirected{f.Name, column, text(u.base[column]), text(value), d.remote, d.reason})
+		}
+	}
+	for column := range u.base {
+		if v, known := seen[column]; known {
+			u.base[column] = v
 		}
 	}
 	outcome := "superseded"
@@ -275,7 +322,17 @@ func (w *writer) redirectOne(ctx context.Context, u *unsent) error {
 		if err != nil {
 			return err
 		}
-		if _, err := w.tx.Exec(ctx, `SELECT pg_notify('tandem_outbox', $1)`, u.toObject); err != nil {
+		// What a dropped edit goes back to, and whom a reference to a row without record waits for.
+		_, err = w.tx.Exec(ctx, `INSERT INTO mirror.held AS h (object, row_id, cells) VALUES ($1, $2, $3) ON CONFLICT (object, row_id) DO UPDATE SET cells = excluded.cells || h.cells`, u.toObject, row, held)
+		if err == nil {
+			_, err = w.tx.Exec(ctx, `WITH links AS (DELETE FROM mirror.links WHERE object = $1 AND row_id = $2 RETURNING column_name, parent_object, parent_id)
+				INSERT INTO mirror.links (object, row_id, column_name, parent_object, parent_id) SELECT $3, $4, column_name, parent_object, parent_id FROM links WHERE $5::jsonb ? column_name ON CONFLICT DO NOTHING`,
+				u.object, u.row, u.toObject, row, changed)
+		}
+		if err == nil {
+			_, err = w.tx.Exec(ctx, `SELECT pg_notify('tandem_outbox', $1)`, u.toObject)
+		}
+		if err != nil {
 			return err
 		}
 	} else if len(conflicts) > 0 {
@@ -287,8 +344,8 @@ func (w *writer) redirectOne(ctx context.Context, u *unsent) error {
 		if _, known := to.schema.Field(c.field); !known {
 			object, row, sfid = u.object, u.row, u.sfid
 		}
-		_, err := w.tx.Exec(ctx, `INSERT INTO mirror.conflicts (object, row_id, sfid, field, base, local, remote, winner, reason, made_by, made_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 'salesforce', $8, $9, $10)`,
-			object, row, sfid, c.field, c.base, c.local, c.remote, c.reason, u.by, u.at)
+		_, err := w.tx.Exec(ctx, `INSERT INTO mirror.conflicts (object, row_id, sfid, field, column_name, base, local, remote, winner, reason, made_by, made_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'salesforce', $9, $10, $11)`,
+			object, row, sfid, c.field, c.column, c.base, c.local, c.remote, c.reason, u.by, u.at)
 		if err != nil {
 			return err
 		}
@@ -307,9 +364,15 @@ func (w *writer) redirectOne(ctx context.Context, u *unsent) error {
 	return err
 }
 
+// The reasons that are told in more than one place.
+const (
+	reasonMerged = "The record was merged into another in Salesforce, which has a value of its own."
+	reasonEdited = "The record became another in Salesforce, of which an edit waits already."
+)
+
 // redirected is an unsent value that could not go to the other record.
 type redirected struct {
-	field               string
+	field, column       string
 	base, local, remote *string
 	reason              string
 }
@@ -341,9 +404,9 @@ func redirectField(kind string, f sobject.Field, to sobject.Schema, base, local,
 	known = known && target.Synced()
 	switch {
 	case kind == "merged" && !known:
-		return fated{fate: fateConflict, reason: "The record was merged into another in Salesforce, and this field is no longer visible there."}
+		return fated{fate: fateConflict, reason: "The record was merged into another in Salesforce, where this field is no longer visible."}
 	case kind == "merged" && !isNull(there):
-		return fated{fate: fateConflict, remote: text(there), reason: "The record was merged into another in Salesforce, which has a value of its own."}
+		return fated{fate: fateConflict, remote: text(there), reason: reasonMerged}
 	case kind == "merged":
 		return fated{fate: fateMoves, base: json.RawMessage("null")}
 	case !known:
@@ -353,7 +416,7 @@ func redirectField(kind string, f sobject.Field, to sobject.Schema, base, local,
 	case !target.Updateable:
 		return fated{fate: fateConflict, remote: text(there), reason: "The lead was converted in Salesforce, and the contact's field of that name cannot be written."}
 	}
-	if base == nil {
+	if len(base) == 0 {
 		base = json.RawMessage("null")
 	}
 	return fated{fate: fateMoves, base: base}

@@ -58,7 +58,7 @@ func (db *DB) Sweep(ctx context.Context, run int64) (Sweep, bool, error) {
 	return s, true, nil
 }
 
-// StartSweep begins to compare an object's ids. A sweep of it that an earlier run left is dropped; what made one wanted is met by it.
+// StartSweep begins to compare an object's ids. A sweep of it that an earlier run left is dropped.
 func (db *DB) StartSweep(ctx context.Context, s Sweep) error {
 	t, _, err := db.Table(ctx, s.Object)
 	if err != nil {
@@ -73,10 +73,7 @@ func (db *DB) StartSweep(ctx context.Context, s Sweep) error {
 		if err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, fmt.Sprintf(`CREATE TABLE %s (sfid text COLLATE "C" NOT NULL, gone boolean NOT NULL)`, sweepTable(s.RunID))); err != nil {
-			return err
-		}
-		_, err = tx.Exec(ctx, `UPDATE mirror.watermarks SET sweep_wanted_at = NULL WHERE object = $1`, s.Object)
+		_, err = tx.Exec(ctx, fmt.Sprintf(`CREATE TABLE %s (sfid text COLLATE "C" NOT NULL, gone boolean NOT NULL)`, sweepTable(s.RunID)))
 		return err
 	})
 	if err != nil {
@@ -292,7 +289,7 @@ func idTexts(ids []sobject.ID) []string {
 }
 
 // SettleSweep carries out what a sweep proved, or holds it if it is too much at once, and ends the sweep: the object is compared
-// as of its begin.
+// as of its begin, and what made a sweep wanted before is met.
 func (db *DB) SettleSweep(ctx context.Context, s Sweep) (carriedOut, held int64, err error) {
 	w, err := db.begin(ctx, s.Object, false)
 	if err != nil {
@@ -307,7 +304,8 @@ func (db *DB) SettleSweep(ctx context.Context, s Sweep) (carriedOut, held int64,
 		carriedOut, held, err = w.settleDeletions(ctx, 0)
 	}
 	if err == nil {
-		_, err = w.tx.Exec(ctx, `UPDATE mirror.watermarks SET swept_at = $2 WHERE object = $1`, s.Object, s.StartedAt)
+		_, err = w.tx.Exec(ctx, `UPDATE mirror.watermarks SET swept_at = s.started_at, sweep_wanted_at = CASE WHEN sweep_wanted_at > s.started_at THEN sweep_wanted_at END
+			FROM mirror.sweeps s WHERE watermarks.object = $1 AND s.run_id = $2`, s.Object, s.RunID)
 	}
 	if err == nil {
 		err = dropSweeps(ctx, w.tx, `run_id = $1`, s.RunID)
