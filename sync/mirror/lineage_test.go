@@ -42,9 +42,9 @@ func TestRedirectField(t *testing.T) {
 	}
 }
 
-const leadColumns = "Id LastName Company Title Phone Email IsConverted ConvertedContactId IsDeleted MasterRecordId SystemModstamp"
+const personColumns = "Id LastName Company Title Phone Email IsConverted ConvertedContactId IsDeleted MasterRecordId SystemModstamp"
 
-func leadSchema() sobject.Schema {
+func personSchema() sobject.Schema {
 	s := schema("Lead", "LastName:string", "Company:string", "Title:string", "Phone:phone", "Email:email", "IsConverted:boolean", "ConvertedContactId:reference", "IsDeleted:boolean", "MasterRecordId:reference", "SystemModstamp:datetime")
 	for i, f := range s.Fields {
 		switch f.Name {
@@ -62,11 +62,11 @@ func leadSchema() sobject.Schema {
 func TestMergeTakesUnsentChangesAlong(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.ensure(leadSchema())
+	w.ensure(personSchema())
 	lead := func(n int, title, phone string, stamp int) []string {
 		return []string{id("00Q", n), "Name", "Company", title, phone, null, "false", null, "false", null, stampAt(stamp)}
 	}
-	w.change("Lead", time.Time{}, mark, rows(leadColumns, lead(1, "Old", "1", 0), lead(2, null, "2", 0), lead(3, null, null, 0)))
+	w.change("Lead", time.Time{}, mark, rows(personColumns, lead(1, "Old", "1", 0), lead(2, null, "2", 0), lead(3, null, null, 0)))
 	edit := func(n int, state, changed, base string) {
 		w.exec(`INSERT INTO mirror.outbox (object, row_id, sfid, operation, base, changed, made_by, application, state) SELECT 'Lead', id, sfid, 'update', $3, $4, 'ann', 'crm', $2 FROM salesforce.lead WHERE sfid = $1`,
 			id("00Q", n), state, base, changed)
@@ -90,11 +90,11 @@ func TestMergeTakesUnsentChangesAlong(t *testing.T) {
 	loser := lead(1, "Old", "1", 5)
 	loser[8], loser[9] = "true", id("00Q", 2)
 	w.exec(`UPDATE mirror.outbox SET state = 'claimed' WHERE state = 'waiting'`)
-	w.change("Lead", mark, mark, rows(leadColumns, loser))
+	w.change("Lead", mark, mark, rows(personColumns, loser))
 	equal(t, "lineage", ask[string](w, `SELECT sfid || ' ' || kind || ' ' || to_sfid FROM mirror.lineage`), id("00Q", 1)+" merged "+id("00Q", 2))
 	equal(t, "left to the sender", ask[int](w, `SELECT count(*) FROM mirror.settled`), 0)
 	w.exec(`UPDATE mirror.outbox SET state = 'waiting' WHERE state = 'claimed'`)
-	w.change("Lead", mark, mark, rows(leadColumns))
+	w.change("Lead", mark, mark, rows(personColumns))
 
 	equal(t, "survivor", ask[string](w, `SELECT title || ' ' || phone FROM salesforce.lead WHERE sfid = $1`, id("00Q", 2)), "Newest 2")
 	equal(t, "waits for the survivor", ask[string](w, `SELECT sfid || ' ' || operation || ' ' || base || ' ' || changed || ' ' || made_by || ' ' || application || ' ' || state FROM mirror.outbox`),
@@ -110,7 +110,7 @@ func TestMergeTakesUnsentChangesAlong(t *testing.T) {
 	// The survivor is merged too: what waits goes on to the last.
 	loser = lead(2, null, "2", 9)
 	loser[8], loser[9] = "true", id("00Q", 3)
-	w.change("Lead", mark, mark, rows(leadColumns, loser))
+	w.change("Lead", mark, mark, rows(personColumns, loser))
 	equal(t, "lineage of the first", ask[string](w, `SELECT to_sfid FROM mirror.lineage WHERE sfid = $1`, id("00Q", 1)), id("00Q", 3))
 	equal(t, "waits for the last", ask[string](w, `SELECT sfid || ' ' || changed FROM mirror.outbox`), id("00Q", 3)+` {"title": "Newest"}`)
 	equal(t, "last", ask[string](w, `SELECT title FROM salesforce.lead WHERE sfid = $1`, id("00Q", 3)), "Newest")
@@ -121,7 +121,7 @@ func TestMergeTakesUnsentChangesAlong(t *testing.T) {
 func TestConversionTakesUnsentChangesAlong(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.ensure(leadSchema())
+	w.ensure(personSchema())
 	contact := schema("Contact", "LastName:string", "Title:string", "Email:email", "Phone:string", "IsDeleted:boolean", "SystemModstamp:datetime")
 	for i := range contact.Fields {
 		contact.Fields[i].Updateable = true
@@ -129,10 +129,10 @@ func TestConversionTakesUnsentChangesAlong(t *testing.T) {
 	w.ensure(contact)
 	w.change("Contact", time.Time{}, mark)
 	lead := []string{id("00Q", 1), "Name", "Company", "Old", "1", "a@x", "false", null, "false", null, stampAt(0)}
-	w.change("Lead", time.Time{}, mark, rows(leadColumns, lead))
+	w.change("Lead", time.Time{}, mark, rows(personColumns, lead))
 	w.exec(`INSERT INTO mirror.outbox (object, row_id, sfid, operation, base, changed, made_by) SELECT 'Lead', id, sfid, 'update', '{"title": "Old", "company": "Company", "phone": "1"}', '{"title": "New", "company": "Other", "phone": "7"}', 'ann' FROM salesforce.lead`)
 	lead[6], lead[7], lead[10] = "true", id("003", 1), stampAt(5)
-	w.change("Lead", mark, mark, rows(leadColumns, lead))
+	w.change("Lead", mark, mark, rows(personColumns, lead))
 	equal(t, "lineage", ask[string](w, `SELECT kind || ' ' || to_object || ' ' || to_sfid FROM mirror.lineage`), "converted Contact "+id("003", 1))
 	equal(t, "waits for the contact to come", ask[string](w, `SELECT object FROM mirror.outbox`), "Lead")
 	w.change("Contact", mark, mark, rows("Id LastName Title Email Phone IsDeleted SystemModstamp", []string{id("003", 1), "Name", "Old", "a@x", "1", "false", stampAt(5)}))
