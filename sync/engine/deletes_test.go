@@ -722,7 +722,7 @@ func TestFailedSweepBacksOff(t *testing.T) {
 	w.cycle()
 	ctx := t.Context()
 	w.must(w.mirror.WantSweep(ctx, "Lead"))
-	remove := w.org.Fault(simorg.Fault{Path: "COUNT", Status: 400, Code: "MALFORMED_QUERY", Message: "no"})
+	remove := w.org.Fault(simorg.Fault{Path: "SELECT.(Id,IsDeleted).FROM", Status: 400, Code: "MALFORMED_QUERY", Message: "no"})
 	w.cycle()
 	w.until("the sweep failed", func() bool {
 		return scalar[int](w, `SELECT count(*) FROM admin.runs WHERE kind = 'sweep' AND state = 'failed'`) == 1

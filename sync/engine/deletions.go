@@ -120,7 +120,11 @@ func (p *piece) verifyDeleted(ctx context.Context, batch *mirror.ChangeBatch, li
 		ids[i] = d.ID
 	}
 	alive, err := p.alive(ctx, ids)
-	if err != nil || len(alive) == 0 {
+	switch {
+	case err != nil && isAPI(err) && !salesforce.IsTransient(err) && !salesforce.IsHalting(err):
+		p.Log.Warn("the org does not answer for records by their ids; its list of deletions is believed", "object", p.run.Object, "error", err)
+		return listed, nil
+	case err != nil || len(alive) == 0:
 		return listed, err
 	}
 	kept := listed[:0:0]

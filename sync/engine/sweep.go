@@ -133,41 +133,49 @@ func (p *piece) startSweep(ctx context.Context) (outcome, error) {
 	if err := p.progress(ctx, models.RunProgress{Phase: models.PhaseReading}); err != nil {
 		return outcome{}, err
 	}
-	n, err := p.client.CountAll(ctx, "SELECT COUNT() FROM "+p.run.Object)
+	byRest := func(most int) error {
+		if err := p.Mirror.StartSweep(ctx, s); err != nil {
+			return err
+		}
+		_, err := p.Mirror.AddSwept(ctx, s, "", true, func(add func(sobject.Rows) error) error {
+			for page, err := range p.client.QueryRows(ctx, columns, soql, true) {
+				if err != nil {
+					return err
+				}
+				if most > 0 && page.TotalSize > most {
+					s.Expected = int64(page.TotalSize)
+					return errMany
+				}
+				if err := add(page.Rows); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if errors.Is(err, mirror.ErrPageDone) {
+			err = nil
+		}
+		return err
+	}
+	// The first page tells how many there are.
+	err = byRest(p.BulkAbove)
+	if !errors.Is(err, errMany) {
+		return outcome{}, err
+	}
+	job, err := p.client.CreateQueryJob(ctx, soql, true)
+	if salesforce.IsBulkUnsupported(err) {
+		return outcome{}, byRest(0)
+	}
 	if err != nil {
 		return outcome{}, err
 	}
-	s.Expected = int64(n)
-	if n > p.BulkAbove {
-		job, err := p.client.CreateQueryJob(ctx, soql, true)
-		if err == nil {
-			s.JobID = job.ID
-			p.Log.Info("sweep started", "object", p.run.Object, "run", p.run.ID, "records", n, "job", job.ID)
-			return outcome{after: time.Second}, p.Mirror.StartSweep(ctx, s)
-		}
-		if !salesforce.IsBulkUnsupported(err) {
-			return outcome{}, err
-		}
-	}
-	if err := p.Mirror.StartSweep(ctx, s); err != nil {
-		return outcome{}, err
-	}
-	_, err = p.Mirror.AddSwept(ctx, s, "", true, func(add func(sobject.Rows) error) error {
-		for page, err := range p.client.QueryRows(ctx, columns, soql, true) {
-			if err != nil {
-				return err
-			}
-			if err := add(page.Rows); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if errors.Is(err, mirror.ErrPageDone) {
-		err = nil
-	}
-	return outcome{}, err
+	s.JobID = job.ID
+	p.Log.Info("sweep started", "object", p.run.Object, "run", p.run.ID, "records", s.Expected, "job", job.ID)
+	return outcome{after: time.Second}, p.Mirror.StartSweep(ctx, s)
 }
+
+// errMany ends a read by REST of more ids than REST should bring.
+var errMany = errors.New("so many ids come by Bulk")
 
 // readIDs takes in pages of the bulk job's result.
 func (p *piece) readIDs(ctx context.Context, s mirror.Sweep) (outcome, error) {
