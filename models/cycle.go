@@ -16,6 +16,7 @@ type Cycle struct {
 	EndedAt       *time.Time
 	NextAt        *time.Time
 	Asked         bool   // by somebody, rather than being due
+	Sending       bool   // reading is over, and what waits to be sent follows
 	ObjectsDone   int    `gorm:"->"`
 	CurrentObject string `gorm:"->"`
 }
@@ -23,9 +24,9 @@ type Cycle struct {
 // TableName is where cycles are.
 func (Cycle) TableName() string { return "admin.cycles" }
 
-const cycleColumns = `c.number, c.started_at, c.ended_at, c.next_at, c.asked,
-	(SELECT count(*) FROM admin.runs r WHERE r.cycle = c.number) AS objects_total,
-	(SELECT count(*) FROM admin.runs r WHERE r.cycle = c.number AND r.ended_at IS NOT NULL) AS objects_done,
+const cycleColumns = `c.number, c.started_at, c.ended_at, c.next_at, c.asked, c.sending,
+	(SELECT count(*) FROM admin.runs r WHERE r.cycle = c.number AND r.kind <> 'send') AS objects_total,
+	(SELECT count(*) FROM admin.runs r WHERE r.cycle = c.number AND r.kind <> 'send' AND r.ended_at IS NOT NULL) AS objects_done,
 	coalesce((SELECT r.object FROM admin.runs r WHERE r.cycle = c.number AND r.state = 'running' ORDER BY r.phase = 'reading' DESC, r.id LIMIT 1), '') AS current_object`
 
 // CurrentCycle gives the newest cycle, open or ended; ErrNotFound before the first.

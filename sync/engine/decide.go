@@ -39,17 +39,17 @@ const (
 type decision struct {
 	verdict verdict
 	winner  string // of a conflict
-	reason  string // a word that the pages turn into a sentence; empty where nothing has to be explained
+	reason  string // empty where nothing has to be explained
 }
 
-// Why a decision fell as it did. Pages and history show it.
+// Why a decision fell as it did, for the pages and the history.
 const (
-	reasonUndone    = "undone"     // the local edit was taken back before it was sent
-	reasonBlank     = "blank"      // an empty value may not overwrite a filled one
-	reasonKeepFirst = "keep-first" // the field keeps its first value
-	reasonPolicy    = "policy"     // the admin's choice says who wins
-	reasonNewer     = "newer"      // the later edit wins
-	reasonUnknown   = "no-time"    // the later edit wins, and the org does not say when it changed the record
+	reasonUndone    = "The edit was taken back here before it was sent."
+	reasonBlank     = "An empty value does not overwrite a filled one: that is set for this field."
+	reasonKeepFirst = "The field keeps its first value: that is set for it."
+	reasonPolicy    = "That is set for this field."
+	reasonNewer     = "The later edit wins: that is set for this field."
+	reasonUnknown   = "The later edit wins, and Salesforce does not say when it changed the record."
 )
 
 // resolve decides about one field that was edited here. editedAt is when, by the org's clock; remoteAt is when the record was last
@@ -89,21 +89,6 @@ func resolve(s sides, r rules, editedAt, remoteAt time.Time) decision {
 		return decision{verdictConflict, winnerSalesforce, reasonNewer}
 	}
 	return decision{verdictConflict, winnerSalesforce, reasonPolicy}
-}
-
-// inherit decides about a field of a record that became another one there: the loser of a merge, a converted lead. Some value is better
-// than none; where the survivor has another value, both sides have something to say and it is a conflict.
-func inherit(s sides, r rules, editedAt, remoteAt time.Time) decision {
-	if s.remote == nil && s.local != nil {
-		return decision{verdict: verdictSend}
-	}
-	// What was agreed on is of the record that is no more, and says nothing of the survivor's value.
-	s.base = nil
-	if s.local == nil {
-		// An emptied field of the loser is no wish for the survivor.
-		return decision{verdict: verdictKeep, reason: reasonBlank}
-	}
-	return resolve(s, r, editedAt, remoteAt)
 }
 
 func same(a, b *string) bool {

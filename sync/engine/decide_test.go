@@ -75,33 +75,6 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// What was edited of a record that became another one.
-func TestInherit(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		name                string
-		base, local, remote string
-		policy              models.ConflictPolicy
-		want                decision
-	}{
-		{"the survivor has none", "a", "b", "", models.PolicySalesforce, decision{verdict: verdictSend}},
-		{"the survivor has it", "a", "b", "b", models.PolicySalesforce, decision{verdict: verdictAlready}},
-		{"the survivor has another", "a", "b", "c", models.PolicySalesforce, decision{verdictConflict, winnerSalesforce, reasonPolicy}},
-		{"the survivor has what was agreed on of the loser", "a", "b", "a", models.PolicySalesforce, decision{verdictConflict, winnerSalesforce, reasonPolicy}},
-		{"the survivor has another, local wins", "a", "b", "c", models.PolicyLocal, decision{verdictConflict, winnerLocal, reasonPolicy}},
-		{"the survivor has another, ask", "a", "b", "c", models.PolicyAsk, decision{verdict: verdictAsk}},
-		{"emptied here", "a", "", "c", models.PolicyLocal, decision{verdict: verdictKeep, reason: reasonBlank}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			got := inherit(sides{val(c.base), val(c.local), val(c.remote)}, rules{policy: c.policy, blankOverwrites: true}, noon, early)
-			if got != c.want {
-				t.Errorf("inherit(%q, %q, %q) = %+v, want %+v", c.base, c.local, c.remote, got, c.want)
-			}
-		})
-	}
-}
-
 // twoSides is one field on both sides: the rules of capturing, reading and sending in their shortest form.
 type twoSides struct {
 	rules             rules

@@ -46,7 +46,12 @@ type Config struct {
 	ProbeEvery    time.Duration // between two tries of a connection that Salesforce refuses; 2 min
 	BudgetWait    time.Duration // after the org refused more calls, until it is asked again; 15 min
 	AnswerPoll    time.Duration // between two looks of a run that waits for a person whether they answered; 5 s
+	BulkSendAbove int           // changed records above which Bulk is used to send them; 2,000
+	LockWait      time.Duration // before rows that another transaction in the org holds are tried again; it doubles; 500 ms
+	LostWait      time.Duration // after a create whose reply was lost, before it is looked for; 10 s
 	StopWithin    time.Duration // how long pieces may go on after the engine was told to stop; 8 s
+
+	AtStep func(step string) // told of each step of sending before the next begins; tests stop a worker there
 }
 
 const (
@@ -66,6 +71,7 @@ type Engine struct {
 	id      string
 	river   *river.Client[pgx.Tx]
 	wake    chan struct{}
+	edited  atomic.Bool // somebody changed something here since it was last looked; only a hint, the rows tell
 	clients clientCache
 	spent   atomic.Int64    // calls of this process that are not in the day's account yet
 	stopCtx context.Context // ends when this process is told to stop
@@ -106,6 +112,9 @@ func New(c Config) (*Engine, error) {
 	def(&c.Tick, time.Second)
 	def(&c.ProbeEvery, 2*time.Minute)
 	def(&c.BudgetWait, 15*time.Minute)
+	def(&c.BulkSendAbove, 2_000)
+	def(&c.LockWait, 500*time.Millisecond)
+	def(&c.LostWait, 10*time.Second)
 	def(&c.StopWithin, 8*time.Second)
 	def(&c.AnswerPoll, 5*time.Second)
 	if c.Log == nil {
@@ -217,13 +226,18 @@ func (e *Engine) listen(ctx context.Context) {
 				return err
 			}
 			defer conn.Release()
-			if _, err := conn.Exec(ctx, `LISTEN tandem_wake`); err != nil {
+			if _, err := conn.Exec(ctx, `LISTEN tandem_wake; LISTEN tandem_outbox`); err != nil {
 				return err
 			}
+			e.edited.Store(true) // what was said while nobody listened
 			defer func() { _, _ = conn.Exec(context.WithoutCancel(ctx), `UNLISTEN *`) }()
 			for {
-				if _, err := conn.Conn().WaitForNotification(ctx); err != nil {
+				n, err := conn.Conn().WaitForNotification(ctx)
+				if err != nil {
 					return err
+				}
+				if n.Channel == "tandem_outbox" {
+					e.edited.Store(true)
 				}
 				e.nudge()
 			}

@@ -157,6 +157,7 @@ func (e *Engine) dropCanceled(ctx context.Context, run models.Run) error {
 var kinds = map[models.RunKind]func(*piece, context.Context) (outcome, error){
 	models.RunFill:  (*piece).fill,
 	models.RunSweep: (*piece).sweep,
+	models.RunSend:  (*piece).send,
 }
 
 // besideLoads are the loads that runs beside the cycle make.

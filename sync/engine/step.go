@@ -61,13 +61,16 @@ func (e *Engine) Step(ctx context.Context) error {
 	if err := e.turnCycle(ctx); err != nil {
 		return err
 	}
+	if err := e.sendAtOnce(ctx); err != nil {
+		return err
+	}
 	if err := e.queueLook(ctx); err != nil {
 		return err
 	}
 	return e.queueRuns(ctx)
 }
 
-// turnCycle closes the cycle whose runs have all ended and opens the next when the rest is over.
+// turnCycle lets the cycle whose reading has ended send, closes it when that is over too, and opens the next when the rest is.
 func (e *Engine) turnCycle(ctx context.Context) error {
 	cycle, err := e.Models.CurrentCycle(ctx)
 	if err != nil && !errors.Is(err, models.ErrNotFound) {
@@ -76,6 +79,9 @@ func (e *Engine) turnCycle(ctx context.Context) error {
 	if err == nil && cycle.EndedAt == nil {
 		if cycle.ObjectsDone < cycle.ObjectsTotal {
 			return nil
+		}
+		if sending, err := e.cycleSends(ctx, cycle); err != nil || sending {
+			return err
 		}
 		rest, err := e.rest(ctx)
 		if err != nil {

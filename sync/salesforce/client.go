@@ -79,8 +79,8 @@ type Client struct {
 	token   Token
 	version string
 
-	// noComposite is set once the org has refused composite requests.
-	noComposite atomic.Bool
+	// What the org has refused once: composite requests, collections of records, and collections in composite requests.
+	noComposite, noCollections, noTogether atomic.Bool
 }
 
 // New makes a client. It refuses login addresses that are not Salesforce's (CheckLoginURL), credentials that lack a part,

@@ -565,7 +565,7 @@ func TestSimorgWritesByCollections(t *testing.T) {
 	}); err != nil || len(got) != 2 || !strings.HasPrefix(got[0], "One|Müller|12345") || got[1] != "Two|Acme||true" {
 		t.Errorf("%q, %v", got, err)
 	}
-	gone, err := w.client.DeleteRecords(t.Context(), []sobject.ID{made[0].ID, made[0].ID, made[2].ID}, salesforce.Sending{})
+	gone, err := w.client.DeleteRecords(t.Context(), "Lead", []sobject.ID{made[0].ID, made[0].ID, made[2].ID}, salesforce.Sending{})
 	if err != nil || gone[0].Err() != nil || gone[2].Err() != nil {
 		t.Errorf("%+v, %v", gone, err)
 	}

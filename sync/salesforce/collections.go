@@ -181,6 +181,9 @@ func (c *Client) UpsertRecords(ctx context.Context, object, externalID string, r
 }
 
 func (c *Client) sendRecords(ctx context.Context, op, method, below string, records []Record, how Sending) ([]CollectionResult, error) {
+	if c.noCollections.Load() {
+		return c.oneByOne(ctx, op, method, below, records, how)
+	}
 	payload, err := json.Marshal(struct {
 		AllOrNone bool     `json:"allOrNone"`
 		Records   []Record `json:"records"`
@@ -192,18 +195,40 @@ func (c *Client) sendRecords(ctx context.Context, op, method, below string, reco
 	for i, r := range records {
 		ids[i] = r.ID
 	}
-	return c.collection(ctx, request{op: op, method: method, path: below, body: payload, header: how.header()}, ids)
+	results, err := c.collection(ctx, request{op: op, method: method, path: below, body: payload, header: how.header()}, ids)
+	if isMissing(err) {
+		c.noCollections.Store(true)
+		c.cfg.Log.Warn("the org takes no collections of records; records are written one by one", "error", err)
+		return c.oneByOne(ctx, op, method, below, records, how)
+	}
+	return results, err
 }
 
-// DeleteRecords deletes up to CollectionMax records. A record that is deleted already is refused with ENTITY_IS_DELETED.
+// DeleteRecords deletes up to CollectionMax records of one object. A record that is deleted already is refused with ENTITY_IS_DELETED.
 // https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_sobjects_collections_delete.htm
-func (c *Client) DeleteRecords(ctx context.Context, ids []sobject.ID, how Sending) ([]CollectionResult, error) {
+func (c *Client) DeleteRecords(ctx context.Context, object string, ids []sobject.ID, how Sending) ([]CollectionResult, error) {
+	const op = "delete records"
+	alone := func() ([]CollectionResult, error) {
+		records := make([]Record, len(ids))
+		for i, id := range ids {
+			records[i] = Record{Object: object, ID: id}
+		}
+		return c.oneByOne(ctx, op, http.MethodDelete, "", records, how)
+	}
+	if c.noCollections.Load() {
+		return alone()
+	}
 	list := make([]string, len(ids))
 	for i, id := range ids {
 		list[i] = url.QueryEscape(string(id))
 	}
 	query := "ids=" + strings.Join(list, ",") + "&allOrNone=" + strconv.FormatBool(how.AllOrNone)
-	return c.collection(ctx, request{op: "delete records", method: http.MethodDelete, query: query}, ids)
+	results, err := c.collection(ctx, request{op: op, method: http.MethodDelete, query: query}, ids)
+	if isMissing(err) {
+		c.noCollections.Store(true)
+		return alone()
+	}
+	return results, err
 }
 
 // collection sends records whose ids are known, or empty where Salesforce is to make them.
@@ -220,38 +245,47 @@ func (c *Client) collection(ctx context.Context, r request, ids []sobject.ID) ([
 		return nil, err
 	}
 	r.path, r.accept, r.within = path+"/composite/sobjects"+r.path, mediaJSON, queryWithin
-	type duplicates struct {
-		MatchResults []struct {
-			MatchRecords []struct {
-				Record struct {
-					ID string `json:"Id"`
-				} `json:"record"`
-			} `json:"matchRecords"`
-		} `json:"matchResults"`
-	}
-	var answer []struct {
-		ID      string `json:"id"`
-		Success bool   `json:"success"`
-		Created bool   `json:"created"`
-		Errors  []struct {
-			errorElement
-			// Salesforce misspells the key, at least in part of its versions.
-			DuplicateResut  duplicates `json:"duplicateResut"`
-			DuplicateResult duplicates `json:"duplicateResult"`
-		} `json:"errors"`
-	}
+	var answer []collectionAnswer
 	if err := c.do(ctx, r, c.into(r.op, &answer)); err != nil {
 		return nil, err
 	}
-	if len(answer) != n {
-		return nil, &APIError{Op: r.op, Code: CodeMalformedReply, Message: fmt.Sprintf("%d records were sent and %d results came", n, len(answer))}
+	return c.collectionResults(r.op, ids, answer)
+}
+
+type collectionDuplicates struct {
+	MatchResults []struct {
+		MatchRecords []struct {
+			Record struct {
+				ID string `json:"Id"`
+			} `json:"record"`
+		} `json:"matchRecords"`
+	} `json:"matchResults"`
+}
+
+type collectionAnswer struct {
+	ID      string `json:"id"`
+	Success bool   `json:"success"`
+	Created bool   `json:"created"`
+	Errors  []struct {
+		errorElement
+		// Salesforce misspells the key, at least in part of its versions.
+		DuplicateResut  collectionDuplicates `json:"duplicateResut"`
+		DuplicateResult collectionDuplicates `json:"duplicateResult"`
+	} `json:"errors"`
+}
+
+// collectionResults reads an answer, whose results stand in the places of the records.
+func (c *Client) collectionResults(op string, ids []sobject.ID, answer []collectionAnswer) ([]CollectionResult, error) {
+	if len(answer) != len(ids) {
+		return nil, &APIError{Op: op, Code: CodeMalformedReply, Message: fmt.Sprintf("%d records were sent and %d results came", len(ids), len(answer))}
 	}
-	results := make([]CollectionResult, n)
+	results := make([]CollectionResult, len(ids))
 	for i, a := range answer {
 		results[i] = CollectionResult{Success: a.Success, Created: a.Created}
 		if a.ID != "" {
+			var err error
 			if results[i].ID, err = sobject.ParseID(a.ID); err != nil {
-				return nil, &APIError{Op: r.op, Code: CodeMalformedReply, Message: err.Error()}
+				return nil, &APIError{Op: op, Code: CodeMalformedReply, Message: err.Error()}
 			}
 		}
 		for _, e := range a.Errors {
@@ -269,7 +303,7 @@ func (c *Client) collection(ctx context.Context, r request, ids []sobject.ID) ([
 			results[i].Errors = append(results[i].Errors, refusal)
 		}
 	}
-	return results, inPlace(r.op, ids, results)
+	return results, inPlace(op, ids, results)
 }
 
 // inPlace makes sure that each result stands where its record stood. Salesforce answers in order; should an answer name another record

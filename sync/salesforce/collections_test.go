@@ -92,7 +92,7 @@ func TestCollections(t *testing.T) {
 		}
 		answer(w, 200, `[{"id":"a00D0000008pQR5IAM","success":true,"errors":[]},{"id":"003RO0000035WQgYAM","success":false,"errors":[{"statusCode":"ENTITY_IS_DELETED","message":"entity is deleted","fields":[]}]}]`)
 	})
-	if got, err = o.client.DeleteRecords(t.Context(), []sobject.ID{"a00D0000008pQR5IAM", "003RO0000035WQgYAM"}, Sending{}); err != nil || !got[0].Success || !HasCode(got[1].Err(), CodeEntityIsDeleted) {
+	if got, err = o.client.DeleteRecords(t.Context(), "Lead", []sobject.ID{"a00D0000008pQR5IAM", "003RO0000035WQgYAM"}, Sending{}); err != nil || !got[0].Success || !HasCode(got[1].Err(), CodeEntityIsDeleted) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -206,5 +206,120 @@ func TestQueryTogether(t *testing.T) {
 	o.client = o3.client
 	if err := ask(); err != nil || !slices.Equal(got, []string{"3", "*3", "**3"}) {
 		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// An org without collections gets its records one by one.
+func TestAnOrgWithoutCollections(t *testing.T) {
+	o := newOrg(t)
+	missing := say(404, `[{"message":"The requested resource does not exist","errorCode":"NOT_FOUND"}]`)
+	var tries atomic.Int64
+	o.handle("POST "+rest+"/composite/sobjects", func(w http.ResponseWriter, r *http.Request) { tries.Add(1); missing(w, r) })
+	n := 0
+	o.handle("POST "+rest+"/sobjects/Lead", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Sforce-Auto-Assign") != "FALSE" {
+			t.Errorf("headers %v", r.Header)
+		}
+		if n++; n == 2 {
+			answer(w, 400, `[{"message":"Required fields are missing: [Company]","errorCode":"REQUIRED_FIELD_MISSING","fields":["Company"]}]`)
+			return
+		}
+		answer(w, 201, `{"id":"003RO0000035WQgYAM","success":true,"errors":[]}`)
+	})
+	lead := Record{Object: "Lead", Fields: map[string]Value{"LastName": Text("Doe")}}
+	got, err := o.client.CreateRecords(t.Context(), []Record{lead, lead, lead}, Sending{})
+	if err != nil || len(got) != 3 || !got[0].Created || got[0].ID != "003RO0000035WQgYAM" || !HasCode(got[1].Err(), "REQUIRED_FIELD_MISSING") || !got[2].Success {
+		t.Errorf("%+v, %v", got, err)
+	}
+	o.handle("PATCH "+rest+"/sobjects/Lead/{id}", func(w http.ResponseWriter, r *http.Request) {
+		if r.PathValue("id") == "a00D0000008pQR5IAM" {
+			answer(w, 404, `[{"message":"entity is deleted","errorCode":"ENTITY_IS_DELETED","fields":[]}]`)
+			return
+		}
+		checkBody(t, r, `{"LastName":"Doe"}`)
+		w.WriteHeader(204)
+	})
+	got, err = o.client.UpdateRecords(t.Context(), []Record{{Object: "Lead", ID: "003RO0000035WQgYAM", Fields: lead.Fields}, {Object: "Lead", ID: "a00D0000008pQR5IAM"}}, Sending{})
+	if err != nil || !got[0].Success || got[0].ID != "003RO0000035WQgYAM" || !HasCode(got[1].Err(), CodeEntityIsDeleted) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	o.handle("PATCH "+rest+"/sobjects/Lead/Ext__c/{key}", func(w http.ResponseWriter, r *http.Request) {
+		if r.PathValue("key") != "A/1" {
+			t.Errorf("asked %s", r.URL)
+		}
+		checkBody(t, r, `{"LastName":"Doe"}`)
+		answer(w, 201, `{"id":"003RO0000035WQgYAM","success":true,"errors":[],"created":true}`)
+	})
+	got, err = o.client.UpsertRecords(t.Context(), "Lead", "Ext__c", []Record{{Object: "Lead", Fields: map[string]Value{"Ext__c": Text("A/1"), "LastName": Text("Doe")}}}, Sending{})
+	if err != nil || !got[0].Created {
+		t.Errorf("%+v, %v", got, err)
+	}
+	o.handle("DELETE "+rest+"/sobjects/Lead/003RO0000035WQgYAM", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) })
+	if got, err = o.client.DeleteRecords(t.Context(), "Lead", []sobject.ID{"003RO0000035WQgYAM"}, Sending{}); err != nil || !got[0].Success {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if tries.Load() != 1 {
+		t.Errorf("the org was asked for collections %d times, want once", tries.Load())
+	}
+}
+
+func TestUpdateAndRead(t *testing.T) {
+	const id = "003RO0000035WQgYAM"
+	records := []Record{{Object: "Contact", ID: id, Fields: map[string]Value{"LastName": Text("Doe")}}}
+	columns := []string{"Id", "SystemModstamp"}
+	for name, c := range map[string]struct {
+		composite, collection http.HandlerFunc
+		text                  string
+		read                  int
+		code                  string
+		plain                 int64
+	}{
+		"both": {composite: say(200, `{"compositeResponse":[{"body":[{"id":"`+id+`","success":true,"errors":[]}],"httpHeaders":{},"httpStatusCode":200,"referenceId":"w"},
+			{"body":[{"attributes":{"type":"Contact"},"Id":"`+id+`","SystemModstamp":"2026-11-20T17:38:59.000+0000"},null],"httpHeaders":{},"httpStatusCode":200,"referenceId":"r"}]}`), read: 1},
+		"written, and not read": {composite: say(200, `{"compositeResponse":[{"body":[{"id":"`+id+`","success":true,"errors":[]}],"httpHeaders":{},"httpStatusCode":200,"referenceId":"w"},
+			{"body":[{"errorCode":"NOT_FOUND","message":"x"}],"httpHeaders":{},"httpStatusCode":404,"referenceId":"r"}]}`)},
+		"refused in part":         {composite: say(200, `{"compositeResponse":[{"body":[{"errorCode":"INVALID_FIELD","message":"No such column"}],"httpHeaders":{},"httpStatusCode":400,"referenceId":"w"}]}`), code: "INVALID_FIELD"},
+		"no collections in it":    {composite: say(200, `{"compositeResponse":[{"body":[{"errorCode":"NOT_FOUND","message":"x"}],"httpHeaders":{},"httpStatusCode":404,"referenceId":"w"}]}`), plain: 1},
+		"no composite requests":   {composite: say(404, `[{"errorCode":"NOT_FOUND","message":"The requested resource does not exist"}]`), plain: 1},
+		"a text like a reference": {composite: func(w http.ResponseWriter, _ *http.Request) { refuse(w, 400, "X", "x") }, text: "see @{me.id}", plain: 1},
+		"left out":                {composite: say(200, `{"compositeResponse":[]}`), code: CodeMalformedReply},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOrg(t)
+			o.handle("POST "+rest+"/composite", func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				if !strings.Contains(string(body), `"Sforce-Auto-Assign":"FALSE"`) {
+					t.Errorf("the part lacks the header: %s", body)
+				}
+				c.composite(w, r)
+			})
+			var plain atomic.Int64
+			o.handle("PATCH "+rest+"/composite/sobjects", func(w http.ResponseWriter, _ *http.Request) {
+				plain.Add(1)
+				answer(w, 200, `[{"id":"`+id+`","success":true,"errors":[]}]`)
+			})
+			if c.text != "" {
+				records[0].Fields["LastName"] = Text(c.text)
+				defer func() { records[0].Fields["LastName"] = Text("Doe") }()
+			}
+			read := 0
+			for range 2 {
+				read = 0
+				plain.Store(0)
+				got, err := o.client.UpdateAndRead(t.Context(), "Contact", records, columns, Sending{}, func([][]byte) error { read++; return nil })
+				if c.code != "" {
+					if !HasCode(err, c.code) {
+						t.Errorf("%+v, %v", got, err)
+					}
+					continue
+				}
+				if err != nil || len(got) != 1 || !got[0].Success {
+					t.Errorf("%+v, %v", got, err)
+				}
+			}
+			if read != c.read || plain.Load() != c.plain {
+				t.Errorf("%d read and %d plain calls, want %d and %d", read, plain.Load(), c.read, c.plain)
+			}
+		})
 	}
 }

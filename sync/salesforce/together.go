@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/tandem-sync/tandem/sync/sobject"
 )
 
 // opQuery is what is being done in the error of one query.
@@ -131,36 +134,135 @@ func (c *Client) queryComposite(ctx context.Context, questions []Question, open 
 
 // eachRecord gives the records of a query's answer, and tells whether it holds all of them.
 func eachRecord(body []byte, columns []string, each func([][]byte) error) (whole bool, err error) {
-	tree, err := columnTree(columns)
-	if err != nil {
-		return false, err
-	}
 	var answer struct {
 		Done    bool           `json:"done"`
 		Records jsontext.Value `json:"records"`
 	}
-	malformedReply := func(err error) error {
-		return &APIError{Op: opQuery, Code: CodeMalformedReply, Message: malformed(err)}
-	}
 	if err := json.Unmarshal(body, &answer, jsonIn); err != nil {
-		return false, malformedReply(err)
+		return false, &APIError{Op: opQuery, Code: CodeMalformedReply, Message: malformed(err)}
 	}
 	if !answer.Done || len(answer.Records) == 0 {
 		return answer.Done, nil
 	}
+	return true, eachOf(answer.Records, columns, each)
+}
+
+// UpdateAndRead is UpdateRecords, and reads the records back by the same call, where the org takes both together: what it made of the values,
+// and its stamps. read is called with the cells of those that came; none come where the org does not, or where an outcome has to be asked for anew.
+// https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_composite.htm
+func (c *Client) UpdateAndRead(ctx context.Context, object string, records []Record, columns []string, how Sending, read func(cells [][]byte) error) ([]CollectionResult, error) {
+	if c.noComposite.Load() || c.noTogether.Load() || c.noCollections.Load() || len(records) == 0 || len(records) > CollectionMax {
+		return c.UpdateRecords(ctx, records, how)
+	}
+	const op = "update records"
+	path, err := c.rest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]sobject.ID, len(records))
+	for i, r := range records {
+		ids[i] = r.ID
+	}
+	headers := map[string]string{}
+	for name, values := range how.header() {
+		headers[name] = values[0]
+	}
+	if c.cfg.ClientName != "" {
+		headers["Sforce-Call-Options"] = "client=" + c.cfg.ClientName
+	}
+	type part struct {
+		Method      string            `json:"method"`
+		URL         string            `json:"url"`
+		ReferenceID string            `json:"referenceId"`
+		HTTPHeaders map[string]string `json:"httpHeaders,omitempty"`
+		Body        any               `json:"body"`
+	}
+	payload, err := json.Marshal(map[string]any{"allOrNone": false, "compositeRequest": []part{
+		{http.MethodPatch, path + "/composite/sobjects", "w", headers, map[string]any{"allOrNone": how.AllOrNone, "records": records}},
+		{http.MethodPost, path + "/composite/sobjects/" + url.PathEscape(object), "r", nil, map[string]any{"ids": ids, "fields": columns}},
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	if bytes.Contains(payload, []byte("@{")) {
+		// A text that looks like a reference to another part would be taken for one.
+		return c.UpdateRecords(ctx, records, how)
+	}
+	parts := map[string]compositeReply{}
+	r := request{op: op, method: http.MethodPost, path: path + "/composite", body: payload, accept: mediaJSON, within: queryWithin}
+	err = c.do(ctx, r, func(rep *reply) error {
+		defer rep.Close()
+		return rep.jsonError(op, eachElement(rep, "compositeResponse", func(dec *jsontext.Decoder) error {
+			var part compositeReply
+			if err := json.UnmarshalDecode(dec, &part, jsonIn); err != nil {
+				return err
+			}
+			part.Body = bytes.Clone(part.Body)
+			parts[part.ReferenceID] = part
+			return nil
+		}))
+	})
+	if api, ok := errors.AsType[*APIError](err); ok && !IsTransient(err) && !IsHalting(err) && api.Code != CodeMalformedReply && ctx.Err() == nil {
+		c.noComposite.Store(true)
+		c.cfg.Log.Warn("the org refuses composite requests; records are written without being read back", "error", err)
+		return c.UpdateRecords(ctx, records, how)
+	}
+	if err != nil {
+		return nil, err
+	}
+	written, ok := parts["w"]
+	if !ok {
+		return nil, &APIError{Op: op, Code: CodeMalformedReply, Message: "the composite reply leaves the records out"}
+	}
+	if written.HTTPStatusCode < 200 || written.HTTPStatusCode > 299 {
+		api := &APIError{Op: op, Method: http.MethodPatch, Status: written.HTTPStatusCode}
+		api.parseErrorBody(mediaJSON, written.Body)
+		api.Message = c.scrub(api.Message)
+		if isMissing(api) {
+			c.noTogether.Store(true)
+			return c.UpdateRecords(ctx, records, how)
+		}
+		return nil, api
+	}
+	var answer []collectionAnswer
+	if err := json.Unmarshal(written.Body, &answer, jsonIn); err != nil {
+		return nil, &APIError{Op: op, Code: CodeMalformedReply, Message: malformed(err)}
+	}
+	results, err := c.collectionResults(op, ids, answer)
+	if back, ok := parts["r"]; err == nil && ok && back.HTTPStatusCode == http.StatusOK {
+		err = eachOf(back.Body, columns, read)
+	}
+	return results, err
+}
+
+// eachOf gives the records of a list, and leaves out its empty places.
+func eachOf(list jsontext.Value, columns []string, each func([][]byte) error) error {
+	tree, err := columnTree(columns)
+	if err != nil {
+		return err
+	}
+	malformedReply := func(err error) error {
+		return &APIError{Op: opQuery, Code: CodeMalformedReply, Message: malformed(err)}
+	}
 	records := newRecordReader(tree, len(columns))
-	records.dec = jsontext.NewDecoder(bytes.NewReader(answer.Records), jsonIn)
+	records.dec = jsontext.NewDecoder(bytes.NewReader(list), jsonIn)
 	if err := expect(records.dec, '['); err != nil {
-		return false, malformedReply(err)
+		return malformedReply(err)
 	}
 	for records.dec.PeekKind() != ']' {
+		if records.dec.PeekKind() == 'n' {
+			if err := records.dec.SkipValue(); err != nil {
+				return malformedReply(err)
+			}
+			continue
+		}
 		cells, err := records.next()
 		if err != nil {
-			return false, malformedReply(err)
+			return malformedReply(err)
 		}
 		if err := each(cells); err != nil {
-			return false, err
+			return err
 		}
 	}
-	return true, nil
+	return nil
 }

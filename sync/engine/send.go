@@ -1,0 +1,759 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tandem-sync/tandem/models"
+	"github.com/tandem-sync/tandem/sync/mirror"
+	"github.com/tandem-sync/tandem/sync/salesforce"
+	"github.com/tandem-sync/tandem/sync/sobject"
+)
+
+const (
+	// sendWithin is how long a piece goes on taking batches; what is left is the next piece's.
+	sendWithin = 40 * time.Second
+	// bulkClaim is how many rows a claim takes that goes by a Bulk job: what Salesforce works on at once.
+	bulkClaim = 10_000
+	// attemptsMax is how often a row comes back with a passing refusal (a lock, an overloaded org) before a person is told.
+	attemptsMax = 12
+	// settleMax is how many rows are settled in one transaction.
+	settleMax = 1000
+)
+
+// The codes of refusals that are Tandem's own; all others are Salesforce's.
+const (
+	codeNotThere     = "RECORD_NOT_VISIBLE"
+	codeQueueOwner   = "QUEUE_CANNOT_OWN"
+	codeMemberStatus = "MEMBER_STATUS_UNKNOWN"
+	codeMatchSeveral = "MATCH_SEVERAL"
+	codeMatchOther   = "MATCH_OTHER_OBJECT"
+	codeMatchLocal   = "MATCH_LOCAL_ROW"
+)
+
+// sender sends the local changes of one object, as the admin wants it.
+type sender struct {
+	*piece
+	object  models.Object
+	choices models.FieldChoices
+	until   time.Time
+
+	creatingSince time.Time // the org's time of the first batch of creates of the claim at hand
+}
+
+// send is one piece of a run that sends: it goes on with the batch that an earlier piece, alive or dead, has left, then takes the next
+// ones, each of bounded size, until nothing is left or the piece's time is over.
+func (p *piece) send(ctx context.Context) (outcome, error) {
+	if waits, err := p.Models.SendWaits(ctx, p.run); err != nil || waits {
+		return outcome{after: 200 * time.Millisecond}, err
+	}
+	s := &sender{piece: p, until: time.Now().Add(sendWithin)}
+	var err error
+	if s.object, err = p.Models.Object(ctx, p.run.Object); err != nil {
+		return outcome{}, err
+	}
+	if s.choices, err = p.Models.FieldChoices(ctx, p.run.Object); err != nil {
+		return outcome{}, err
+	}
+	for {
+		claim, err := s.nextClaim(ctx)
+		if err != nil {
+			return outcome{}, err
+		}
+		if claim.ID == "" {
+			break
+		}
+		wait, err := s.sendClaim(ctx, claim)
+		if isCode(err, salesforce.CodeInvalidField) {
+			// A field went since the last describe. What the org says now is the truth; the claim is taken up again with it.
+			if err := p.describeOne(ctx, p.client, p.run.Object); err != nil {
+				return outcome{}, err
+			}
+			if p.table, _, err = p.Mirror.Table(ctx, p.run.Object); err != nil {
+				return outcome{}, err
+			}
+			wait, err = s.sendClaim(ctx, claim)
+			if err != nil {
+				return outcome{}, err
+			}
+		} else if err != nil {
+			return outcome{}, err
+		}
+		if wait > 0 {
+			return outcome{after: wait}, nil
+		}
+		if s.late() {
+			return outcome{after: time.Millisecond}, nil
+		}
+	}
+	// What it cost is in the account before anybody sees that it is over.
+	if err := p.Models.AddCalls(ctx, p.run.ID, p.calls.Swap(0)); err != nil {
+		return outcome{}, err
+	}
+	if err := p.Models.EndSend(ctx, p.run.ID); err != nil {
+		return outcome{}, err
+	}
+	return outcome{over: true}, nil
+}
+
+func (s *sender) late() bool { return time.Now().After(s.until) }
+
+// step tells a test how far sending is.
+func (s *sender) step(name string) {
+	if s.AtStep != nil {
+		s.AtStep(name)
+	}
+}
+
+// nextClaim gives the batch to go on with: one that is open, whoever took it, else a new one. Its ID is empty if there is nothing.
+func (s *sender) nextClaim(ctx context.Context) (mirror.Claim, error) {
+	open, err := s.Mirror.OpenClaims(ctx, s.run.Object)
+	if err != nil {
+		return mirror.Claim{}, err
+	}
+	for _, c := range open {
+		claim, err := s.Mirror.ReclaimChanges(ctx, c.ID, s.run.ID)
+		if errors.Is(err, mirror.ErrNoClaim) {
+			continue
+		}
+		return claim, err
+	}
+	limits, err := s.limits(ctx)
+	if err != nil {
+		return mirror.Claim{}, err
+	}
+	for _, op := range []mirror.Operation{mirror.Insert, mirror.Update, mirror.Delete} {
+		claim, err := s.Mirror.ClaimChanges(ctx, s.run.ID, s.run.Object, op, limits[op])
+		if err != nil || claim.ID != "" {
+			s.step("claimed")
+			return claim, err
+		}
+	}
+	return mirror.Claim{}, nil
+}
+
+// limits says how many rows a claim takes. Those that can be read again by one call make one; where much waits, as many as a Bulk job
+// works on at once.
+func (s *sender) limits(ctx context.Context) (map[mirror.Operation]int, error) {
+	limits := map[mirror.Operation]int{mirror.Insert: salesforce.RetrieveMax, mirror.Update: salesforce.RetrieveMax, mirror.Delete: salesforce.RetrieveMax}
+	backlogs, err := s.Mirror.Backlogs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range backlogs {
+		if b.Object != s.run.Object {
+			continue
+		}
+		for op, n := range map[mirror.Operation]int64{mirror.Insert: b.Inserts, mirror.Update: b.Updates, mirror.Delete: b.Deletes} {
+			if n > int64(s.BulkSendAbove) {
+				limits[op] = bulkClaim
+			}
+		}
+	}
+	return limits, nil
+}
+
+// sendClaim sends one batch and settles each of its rows, in whatever state an earlier piece has left it. A wait means that it is not done
+// yet and goes on with the next piece.
+func (s *sender) sendClaim(ctx context.Context, claim mirror.Claim) (time.Duration, error) {
+	s.creatingSince = time.Time{}
+	if claim.JobID != "" {
+		return s.tendJob(ctx, claim)
+	}
+	switch claim.Operation {
+	case mirror.Insert:
+		return s.sendInserts(ctx, claim)
+	case mirror.Delete:
+		return s.sendDeletes(ctx, claim)
+	default:
+		return s.sendUpdates(ctx, claim)
+	}
+}
+
+// sending is one change on its way.
+type sending struct {
+	change mirror.Change
+	fields map[string]*string // what is sent, by API name
+	done   mirror.Settlement  // what it is settled with if Salesforce accepts it
+	parent string             // the record that it hangs from: what Salesforce locks with it
+	key    string             // of a create by external id
+	tries  int
+}
+
+// settlement begins what a change is settled with.
+func (s *sender) settlement(claim mirror.Claim, c mirror.Change, outcome mirror.Outcome) mirror.Settlement {
+	return mirror.Settlement{
+		Claim: claim.ID, Object: claim.Object, RowID: c.RowID, Seqs: c.Seqs, RunID: s.run.ID, Outcome: outcome, Values: map[string]*string{},
+	}
+}
+
+// refuse sets a change aside.
+func (s *sender) refuse(claim mirror.Claim, c mirror.Change, code, message, field string, details map[string]any) mirror.Settlement {
+	r := s.settlement(claim, c, mirror.Refused)
+	r.Code, r.Message, r.Field, r.Details = code, message, field, details
+	return r
+}
+
+// again puts a change off that met something that passes. One that comes back again and again is told to a person.
+func (s *sender) again(claim mirror.Claim, c mirror.Change, cause error, soon bool) mirror.Settlement {
+	code, message := errorWords(cause)
+	if c.Attempts+1 >= attemptsMax {
+		return s.refuse(claim, c, code, message, "", nil)
+	}
+	r := s.settlement(claim, c, mirror.Retry)
+	r.Code, r.Message = code, message
+	r.RetryAt = time.Now().Add(min(10*time.Second<<min(c.Attempts, 6), 10*time.Minute))
+	if soon {
+		r.RetryAt = time.Now()
+	}
+	return r
+}
+
+// settle keeps what became of changes, and adds it to the run's account.
+func (s *sender) settle(ctx context.Context, done []mirror.Settlement) error {
+	for batch := range slices.Chunk(done, settleMax) {
+		if _, err := s.Mirror.Settle(ctx, batch); err != nil {
+			return err
+		}
+		s.step("settled")
+		var sent, refused, conflicts int64
+		for _, d := range batch {
+			switch d.Outcome {
+			case mirror.Accepted, mirror.Linked:
+				sent++
+			case mirror.Refused:
+				refused++
+			}
+			conflicts += int64(len(d.Conflicts))
+		}
+		if err := s.Models.AddSent(ctx, s.run.ID, sent, refused, conflicts); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// field gives a field that may be written now: visible, not left out, and not switched to come from Salesforce only.
+func (s *sender) field(name string) (sobject.Field, bool) {
+	f, ok := s.table.Schema().Field(name)
+	if !ok || !f.Synced() {
+		return f, false
+	}
+	c := s.choices.Of(f.Name)
+	return f, !c.Excluded && c.Direction != models.FromSalesforce
+}
+
+func (s *sender) rules(field string) rules {
+	c := s.choices.Of(field)
+	r := rules{policy: s.object.Policy, blankOverwrites: c.BlankOverwrites, keepFirst: c.KeepFirst}
+	if c.Policy != "" {
+		r.policy = c.Policy
+	}
+	return r
+}
+
+// orgTime turns a time of this machine's clock into one of the org's, by which the org stamps its records. The org's clock is known to the
+// second; a difference that is no larger is none.
+func (s *sender) orgTime(t time.Time) time.Time {
+	if now, ok := s.client.ServerTime(); ok {
+		if skew := time.Until(now); skew > 2*time.Second || skew < -2*time.Second {
+			return t.Add(skew)
+		}
+	}
+	return t
+}
+
+// sendUpdates sends what was changed of records that Salesforce has.
+func (s *sender) sendUpdates(ctx context.Context, claim mirror.Claim) (time.Duration, error) {
+	ids := make([]sobject.ID, len(claim.Changes))
+	fields := map[string]bool{}
+	for i, c := range claim.Changes {
+		ids[i] = sobject.ID(c.SFID)
+		for name := range c.Local {
+			fields[name] = true
+		}
+	}
+	found, err := s.look(ctx, ids, slices.Sorted(maps.Keys(fields)))
+	if err != nil {
+		return 0, err
+	}
+	s.step("read")
+	var done []mirror.Settlement
+	var out []*sending
+	var others []sobject.ID // records that became others, or are gone: the mirror does not know it yet
+	redirect := false
+	for _, c := range claim.Changes {
+		r := found[sobject.ID(c.SFID)]
+		switch {
+		case r == nil:
+			done = append(done, s.refuse(claim, c, codeNotThere, fmt.Sprintf("Salesforce no longer shows this %s to the user that Tandem signs in with: it was removed for good, or hidden. The edit is kept here.", s.label()), "", nil))
+		case r.becameAnother():
+			others, redirect = append(others, sobject.ID(c.SFID)), true
+			done = append(done, s.again(claim, c, errBecameAnother, false))
+		case r.deleted && s.object.Recreate:
+			others = append(others, sobject.ID(c.SFID))
+			d, err := s.recreate(ctx, claim, c)
+			if err != nil {
+				return 0, err
+			}
+			done = append(done, d...)
+		case r.deleted:
+			others = append(others, sobject.ID(c.SFID))
+			d := s.settlement(claim, c, mirror.Dropped)
+			d.Reason = fmt.Sprintf("The %s was deleted in Salesforce before the edit was sent, and is not created again: that is set for this object.", s.label())
+			for name := range c.Local {
+				d.Values[name] = r.values[name]
+			}
+			done = append(done, d)
+		default:
+			if snd, over := s.decide(claim, c, r); over {
+				done = append(done, snd.done)
+			} else {
+				out = append(out, snd)
+			}
+		}
+	}
+	if out, done, err = s.checkStatuses(ctx, claim, out, done, found); err != nil {
+		return 0, err
+	}
+	if err := s.settle(ctx, done); err != nil {
+		return 0, err
+	}
+	if len(others) > 0 {
+		if err := s.takeIn(ctx, others, redirect); err != nil {
+			return 0, err
+		}
+	}
+	return s.write(ctx, claim, out)
+}
+
+var errBecameAnother = errors.New("the record became another one in Salesforce; the edit goes there")
+
+func (s *sender) label() string { return strings.ToLower(s.table.Schema().Label) }
+
+// decide decides field by field what of a change is sent. over means that nothing is, and the change is settled as it says.
+func (s *sender) decide(claim mirror.Claim, c mirror.Change, r *remote) (_ *sending, over bool) {
+	snd := &sending{change: c, fields: map[string]*string{}, done: s.settlement(claim, c, mirror.Accepted), parent: r.parent}
+	edited := s.orgTime(c.LastAt)
+	reason, undone := "", true
+	for _, name := range slices.Sorted(maps.Keys(c.Local)) {
+		f, writable := s.field(name)
+		there, seen := r.values[name]
+		if !writable || !f.Updateable || !seen {
+			if seen {
+				snd.done.Values[name] = there
+			}
+			reason, undone = "The field is not sent to Salesforce: that is set for it, or Salesforce does not let it be written.", false
+			continue
+		}
+		switch d := resolve(sides{c.Base[name], c.Local[name], there}, s.rules(name), edited, r.modified); {
+		case d.verdict == verdictSend:
+			snd.fields[name] = c.Local[name]
+		case d.verdict == verdictAlready:
+			snd.done.Values[name] = there
+		case d.verdict == verdictKeep:
+			snd.done.Values[name] = there
+			reason, undone = d.reason, undone && d.reason == reasonUndone
+		case d.verdict == verdictAsk:
+			snd.done.Conflicts = append(snd.done.Conflicts, mirror.Conflict{Field: name, Base: c.Base[name], Local: c.Local[name], Remote: there})
+		default:
+			snd.done.Conflicts = append(snd.done.Conflicts, mirror.Conflict{
+				Field: name, Base: c.Base[name], Local: c.Local[name], Remote: there, Winner: d.winner, Reason: d.reason,
+			})
+			if d.winner == winnerLocal {
+				snd.fields[name] = c.Local[name]
+			} else {
+				snd.done.Values[name] = there
+			}
+		}
+	}
+	if len(snd.fields) > 0 {
+		if owner := snd.fields["OwnerId"]; owner != nil && s.queueCannotOwn(*owner) {
+			snd.done = s.refuseQueue(claim, c)
+			return snd, true
+		}
+		return snd, false
+	}
+	snd.done.Stamp = r.stamp
+	switch {
+	case len(snd.done.Conflicts) > 0:
+		snd.done.Outcome = mirror.Conflicted
+	case reason == "":
+		snd.done.Outcome = mirror.Already
+	case undone:
+		snd.done.Outcome, snd.done.Reason = mirror.Superseded, reason
+	default:
+		snd.done.Outcome, snd.done.Reason = mirror.Dropped, reason
+	}
+	return snd, true
+}
+
+// queueCannotOwn tells whether an owner is a queue that this object cannot have as one. Marketo makes a second lead of it in silence.
+func (s *sender) queueCannotOwn(owner string) bool {
+	f, ok := s.table.Schema().Field("OwnerId")
+	return ok && strings.HasPrefix(owner, "00G") && !slices.Contains(f.ReferenceTo, "Group")
+}
+
+func (s *sender) refuseQueue(claim mirror.Claim, c mirror.Change) mirror.Settlement {
+	return s.refuse(claim, c, codeQueueOwner, fmt.Sprintf("A queue cannot own a %s in Salesforce; give it to a user.", s.label()), "OwnerId", nil)
+}
+
+// write sends changes of records that Salesforce has: few by collections, many by a Bulk job.
+func (s *sender) write(ctx context.Context, claim mirror.Claim, out []*sending) (time.Duration, error) {
+	if len(out) == 0 {
+		return 0, nil
+	}
+	// What hangs from one parent goes together, so that Salesforce does not wait for its own locks.
+	slices.SortStableFunc(out, func(a, b *sending) int { return strings.Compare(a.parent, b.parent) })
+	if claim.Step != stepCollections {
+		bulk, rest := s.forBulk(out)
+		if len(bulk) > 0 {
+			if wait, err := s.byCollections(ctx, claim, rest); err != nil || wait > 0 {
+				return wait, err
+			}
+			return s.startJob(ctx, claim, bulk)
+		}
+	}
+	return s.byCollections(ctx, claim, out)
+}
+
+// byCollections sends changes 200 at a time and settles each batch before the next. Rows that another transaction holds are tried again, in
+// smaller and smaller company.
+func (s *sender) byCollections(ctx context.Context, claim mirror.Claim, out []*sending) (time.Duration, error) {
+	size := salesforce.CollectionMax
+	for round := 0; len(out) > 0; round++ {
+		var locked []*sending
+		var causes []error
+		for batch := range slices.Chunk(out, size) {
+			if s.late() {
+				return time.Millisecond, nil // the claim stays open; the next piece looks at what is left of it
+			}
+			if err := s.noteCreating(ctx, claim, batch); err != nil {
+				return 0, err
+			}
+			results, err := s.sendBatch(ctx, claim, batch)
+			if err != nil {
+				return 0, err
+			}
+			s.step("written")
+			var done []mirror.Settlement
+			for i, snd := range batch {
+				cause := results[i].Err()
+				switch d, again := s.outcome(claim, snd, results[i]); {
+				case cause != nil && salesforce.IsHalting(cause):
+					err = cause
+				case again:
+					locked, causes = append(locked, snd), append(causes, cause)
+				default:
+					done = append(done, d)
+				}
+			}
+			var linked error
+			if done, linked = s.joinMembers(ctx, claim, batch, done); linked != nil {
+				return 0, linked
+			}
+			if settled := s.settle(ctx, done); settled != nil {
+				return 0, settled
+			}
+			if err != nil {
+				return 0, err
+			}
+		}
+		if round == lockRounds {
+			var done []mirror.Settlement
+			for i, snd := range locked {
+				done = append(done, s.again(claim, snd.change, causes[i], false))
+			}
+			return 0, s.settle(ctx, done)
+		}
+		if out = locked; len(out) > 0 {
+			size = max(1, len(out)>>(2*round+2))
+			pause(ctx, jitter(s.LockWait<<round))
+			if ctx.Err() != nil {
+				return 0, ctx.Err()
+			}
+		}
+	}
+	return 0, nil
+}
+
+// lockRounds is how often rows that another transaction holds are tried again at once.
+const lockRounds = 3
+
+// sendBatch sends one batch. A refusal of the whole batch that hangs on a record in it is narrowed down by halves, so that one bad row
+// spoils no other.
+func (s *sender) sendBatch(ctx context.Context, claim mirror.Claim, batch []*sending) ([]salesforce.CollectionResult, error) {
+	results, err := s.callBatch(ctx, claim, batch)
+	api := new(salesforce.APIError)
+	if err == nil || !errors.As(err, &api) || api.Status != 400 || salesforce.IsTransient(err) || salesforce.IsHalting(err) || api.Code == salesforce.CodeInvalidType {
+		return results, err
+	}
+	if len(batch) == 1 {
+		return []salesforce.CollectionResult{{Errors: []salesforce.RecordError{{Code: api.Code, Message: api.Message, Fields: api.Fields}}}}, nil
+	}
+	half := len(batch) / 2
+	left, err := s.sendBatch(ctx, claim, batch[:half])
+	if err != nil {
+		return nil, err
+	}
+	right, err := s.sendBatch(ctx, claim, batch[half:])
+	return append(left, right...), err
+}
+
+func (s *sender) callBatch(ctx context.Context, claim mirror.Claim, batch []*sending) ([]salesforce.CollectionResult, error) {
+	if claim.Operation == mirror.Delete {
+		ids := make([]sobject.ID, len(batch))
+		for i, snd := range batch {
+			ids[i] = sobject.ID(snd.change.SFID)
+		}
+		return s.client.DeleteRecords(ctx, s.run.Object, ids, salesforce.Sending{})
+	}
+	records := make([]salesforce.Record, len(batch))
+	create, key := false, ""
+	for i, snd := range batch {
+		records[i] = salesforce.Record{Object: s.run.Object, Fields: map[string]salesforce.Value{}}
+		switch {
+		case snd.done.Outcome == mirror.Linked:
+			records[i].ID = sobject.ID(snd.done.SFID)
+		case claim.Operation == mirror.Insert:
+			create = true
+			if snd.key != "" {
+				key = s.object.ExternalID
+			}
+		default:
+			records[i].ID = sobject.ID(snd.change.SFID)
+		}
+		for name, v := range snd.fields {
+			f, _ := s.table.Schema().Field(name)
+			value, err := valueOf(f, v)
+			if err != nil {
+				return nil, err
+			}
+			records[i].Fields[name] = value
+		}
+	}
+	before, clocked := s.client.ServerTime()
+	var results []salesforce.CollectionResult
+	var err error
+	switch {
+	case create && key != "":
+		results, err = s.client.UpsertRecords(ctx, s.run.Object, key, records, salesforce.Sending{})
+	case create:
+		results, err = s.client.CreateRecords(ctx, records, salesforce.Sending{})
+	default:
+		results, err = s.updateAndRead(ctx, batch, records)
+	}
+	if clocked {
+		for _, snd := range batch {
+			if !snd.done.Stamp.IsZero() {
+				continue
+			}
+			// Not the record's own stamp, which the reply does not tell, but none that is later: what was read before does not come over
+			// it any more, and what Salesforce made of the record does.
+			snd.done.Stamp = before.UTC().Truncate(time.Second)
+		}
+	}
+	return results, err
+}
+
+// updateAndRead writes changes and reads back what Salesforce made of them, so that they do not come back as news.
+func (s *sender) updateAndRead(ctx context.Context, batch []*sending, records []salesforce.Record) ([]salesforce.CollectionResult, error) {
+	columns := []string{"Id"}
+	add := func(name string) {
+		if f, ok := s.table.Schema().Field(name); ok && f.Synced() && !slices.Contains(columns, f.Name) {
+			columns = append(columns, f.Name)
+		}
+	}
+	for _, name := range []string{"SystemModstamp", "LastModifiedDate", "LastModifiedById"} {
+		add(name)
+	}
+	by := map[sobject.ID]*sending{}
+	for i, snd := range batch {
+		by[records[i].ID] = snd
+		for name := range snd.fields {
+			add(name)
+		}
+	}
+	back := map[sobject.ID]*remote{}
+	results, err := s.client.UpdateAndRead(ctx, s.run.Object, records, columns, salesforce.Sending{}, func(cells [][]byte) error {
+		id, r, err := s.remoteOf(columns, cells)
+		back[id] = r
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, result := range results {
+		snd, r := by[records[i].ID], back[records[i].ID]
+		if r == nil || !result.Success {
+			continue
+		}
+		snd.done.Stamp = r.stamp
+		for name, v := range r.values {
+			if _, sent := snd.fields[name]; sent || strings.HasPrefix(name, "LastModified") {
+				snd.done.Values[name] = v
+			}
+		}
+	}
+	return results, nil
+}
+
+// valueOf turns a canonical text into what JSON needs for the field's type.
+func valueOf(f sobject.Field, v *string) (salesforce.Value, error) {
+	switch f.Type {
+	case "boolean":
+		// A checkbox has no third state.
+		return salesforce.Bool(v != nil && *v == "true"), nil
+	case "int", "long", "double", "currency", "percent":
+		if v == nil {
+			return salesforce.Null, nil
+		}
+		return salesforce.Number(*v)
+	}
+	if v == nil {
+		return salesforce.Null, nil
+	}
+	return salesforce.Text(*v), nil
+}
+
+// outcome turns Salesforce's result for one record into what its change is settled with. again means that the row is to be tried once more.
+func (s *sender) outcome(claim mirror.Claim, snd *sending, r salesforce.CollectionResult) (_ mirror.Settlement, again bool) {
+	cause := r.Err()
+	if cause == nil {
+		d := snd.done
+		for name, v := range snd.fields {
+			if _, read := d.Values[name]; !read {
+				d.Values[name] = v
+			}
+		}
+		if claim.Operation == mirror.Insert && d.Outcome != mirror.Linked {
+			d.SFID = string(r.ID)
+		}
+		return d, false
+	}
+	code, message := errorWords(cause)
+	var fields []string
+	details := map[string]any{}
+	var candidates []string
+	for _, e := range r.Errors {
+		fields = append(fields, e.Fields...)
+		for _, id := range e.Duplicates {
+			candidates = append(candidates, string(id))
+		}
+	}
+	if len(candidates) > 0 {
+		details["candidates"] = candidates
+	}
+	field := ""
+	if len(fields) > 0 {
+		field = fields[0]
+	}
+	switch {
+	case claim.Operation == mirror.Delete && salesforce.HasCode(cause, salesforce.CodeEntityIsDeleted, salesforce.CodeNotFound, "INVALID_CROSS_REFERENCE_KEY"):
+		d := snd.done
+		d.Outcome = mirror.Already
+		return d, false
+	case salesforce.IsTransient(cause):
+		return mirror.Settlement{}, true
+	case code == "INVALID_FIELD_FOR_INSERT_UPDATE" && len(fields) > 0:
+		// The right to write a field was taken away since it was described. It alone is not sent, and stays what it is in Salesforce.
+		if s.strip(snd, fields, message) {
+			return mirror.Settlement{}, true
+		}
+		if len(snd.fields) == 0 && claim.Operation == mirror.Update {
+			d := snd.done
+			d.Outcome = mirror.Conflicted
+			return d, false
+		}
+	case len(fields) == 0 && snd.change.Attempts < 3 && salesforce.HasCode(cause, salesforce.CodeEntityIsDeleted, codeConvertedLead):
+		// It happened between reading and writing: looked at again, the record tells what became of it.
+		return s.again(claim, snd.change, cause, true), false
+	}
+	return s.refuse(claim, snd.change, code, message, field, details), false
+}
+
+const codeConvertedLead = "CANNOT_UPDATE_CONVERTED_LEAD"
+
+// strip takes fields out of a change, each as a conflict that Salesforce won; false if none of them was in it, or nothing is left.
+func (s *sender) strip(snd *sending, fields []string, message string) bool {
+	found := false
+	for _, name := range fields {
+		for have, v := range snd.fields {
+			if !strings.EqualFold(have, strings.TrimSpace(name)) {
+				continue
+			}
+			found = true
+			delete(snd.fields, have)
+			base := snd.change.Base[have]
+			snd.done.Values[have] = base
+			snd.done.Conflicts = append(snd.done.Conflicts, mirror.Conflict{Field: have, Base: base, Local: v, Remote: base, Winner: winnerSalesforce, Reason: message})
+		}
+	}
+	return found && len(snd.fields) > 0
+}
+
+// sendDeletes deletes records where the admin allows it. Where not, or where somebody changed the record since, the row comes back.
+func (s *sender) sendDeletes(ctx context.Context, claim mirror.Claim) (time.Duration, error) {
+	ids := make([]sobject.ID, len(claim.Changes))
+	for i, c := range claim.Changes {
+		ids[i] = sobject.ID(c.SFID)
+	}
+	found, err := s.look(ctx, ids, s.table.Fields())
+	if err != nil {
+		return 0, err
+	}
+	s.step("read")
+	var done []mirror.Settlement
+	var out []*sending
+	for _, c := range claim.Changes {
+		r := found[sobject.ID(c.SFID)]
+		if r == nil || r.deleted {
+			d := s.settlement(claim, c, mirror.Already)
+			d.Reason = "It is deleted in Salesforce already."
+			done = append(done, d)
+			continue
+		}
+		reason := ""
+		if !s.object.DeleteAllowed {
+			reason = fmt.Sprintf("Deleting a %s here does not delete it in Salesforce: that is set for this object.", s.label())
+		} else if field := s.changedSince(c, r); field != "" {
+			reason = fmt.Sprintf("%s was changed in Salesforce since, and Salesforce wins: that is set for this object.", field)
+		}
+		if reason == "" {
+			out = append(out, &sending{change: c, done: s.settlement(claim, c, mirror.Accepted), parent: r.parent})
+			continue
+		}
+		d := s.settlement(claim, c, mirror.Restored)
+		d.Reason, d.Values, d.Stamp = reason, r.values, r.stamp
+		done = append(done, d)
+	}
+	if err := s.settle(ctx, done); err != nil {
+		return 0, err
+	}
+	return s.write(ctx, claim, out)
+}
+
+// changedSince names a field that was changed in Salesforce since the deleted row was read, where Salesforce's edit weighs more.
+func (s *sender) changedSince(c mirror.Change, r *remote) string {
+	switch s.object.Policy {
+	case models.PolicyLocal:
+		return ""
+	case models.PolicyNewest:
+		if !r.modified.IsZero() && s.orgTime(c.LastAt).Truncate(time.Second).After(r.modified.Truncate(time.Second)) {
+			return ""
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Base)) {
+		f, ok := s.field(name)
+		there, seen := r.values[name]
+		if ok && seen && f.Updateable && !same(c.Base[name], there) {
+			return name
+		}
+	}
+	return ""
+}

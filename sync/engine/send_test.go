@@ -1,0 +1,628 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tandem-sync/tandem/models"
+	"github.com/tandem-sync/tandem/sync/simorg"
+)
+
+var sendSmall = simorg.Config{Leads: 60, Contacts: 40, Accounts: 10, Opportunities: 5, Campaigns: 4, CampaignMembers: 20, Tasks: 5, Events: 5, Users: 8}
+
+// sendWorld is a world that was read once and may send. Sending at once is off: the test says when a cycle comes.
+func sendWorld(t *testing.T, c simorg.Config, change ...func(*world)) *world {
+	t.Helper()
+	w := newWorld(t, c)
+	w.config.LockWait, w.config.LostWait = 2*time.Millisecond, 10*time.Millisecond
+	w.exec(`UPDATE admin.state SET send_at_once = false`)
+	w.onlyPeople()
+	w.approve(true)
+	for _, f := range change {
+		f(w)
+	}
+	w.work()
+	w.cycle()
+	return w
+}
+
+// onlyPeople leaves only those objects on that sending is about, for quick cycles.
+func (w *world) onlyPeople() {
+	w.exec(`UPDATE admin.objects SET enabled = false WHERE name NOT IN ('Lead', 'Contact', 'Campaign', 'CampaignMember', 'CampaignMemberStatus')`)
+}
+
+func (w *world) approve(yes bool) {
+	w.t.Helper()
+	a, err := w.models.AskApproval(w.t.Context(), models.ApproveFirstSend, "", map[string]int64{})
+	if err == nil {
+		_, err = w.models.AnswerApproval(w.t.Context(), a.ID, yes, "test")
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// exec is what another application does.
+func (w *world) exec(sql string, args ...any) {
+	w.t.Helper()
+	if _, err := w.pool.Exec(w.t.Context(), sql, args...); err != nil {
+		w.t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func (w *world) insert(sql string, args ...any) int64 {
+	w.t.Helper()
+	return scalar[int64](w, sql+` RETURNING id`, args...)
+}
+
+// there gives a field of a record in the org.
+func (w *world) there(object, id, field string) string {
+	w.t.Helper()
+	f, ok := w.org.Get(object, id)
+	if !ok {
+		return "(no record)"
+	}
+	if f[field] == nil {
+		return ""
+	}
+	return fmt.Sprint(f[field])
+}
+
+func (w *world) sfid(object string, row int64) string {
+	w.t.Helper()
+	return scalar[string](w, `SELECT coalesce(sfid, '') FROM salesforce.`+object+` WHERE id = $1`, row)
+}
+
+// refusal gives the code and message of the open refusal of a row that was to be sent.
+func (w *world) refusal(object string, row int64) (code, message string) {
+	w.t.Helper()
+	err := w.pool.QueryRow(w.t.Context(), `SELECT code, message FROM mirror.refused WHERE direction = 'out' AND object = $1 AND row_id = $2`, object, row).Scan(&code, &message)
+	if err != nil {
+		return "", err.Error()
+	}
+	return code, message
+}
+
+func (w *world) backlog() int { return scalar[int](w, `SELECT count(*) FROM mirror.outbox`) }
+
+// sends gives the runs of a cycle that sent.
+func sends(runs []models.Run) (sent, refused, conflicts, calls int64) {
+	for _, r := range runs {
+		if r.Kind == models.RunSend {
+			sent, refused, conflicts, calls = sent+r.Sent, refused+r.Refused, conflicts+r.Conflicts, calls+r.APICalls
+		}
+	}
+	return sent, refused, conflicts, calls
+}
+
+// What is edited, made and deleted here is in Salesforce after the same cycle, and the cycle after it changes nothing.
+func TestEditsAreSent(t *testing.T) {
+	t.Parallel()
+	w := sendWorld(t, sendSmall, func(w *world) { w.exec(`UPDATE admin.objects SET delete_allowed = true WHERE name = 'Contact'`) })
+	leads, contacts := w.ids("Lead"), w.ids("Contact")
+	w.exec(`UPDATE salesforce.lead SET title = $2, annualrevenue = 1234, donotcall = true, firstname = NULL WHERE sfid = $1`, leads[0], "Zoë \"the\"\r\nfirst")
+	w.exec(`UPDATE salesforce.lead SET title = 'Many' WHERE sfid = ANY($1)`, leads[1:20])
+	row := w.insert(`INSERT INTO salesforce.lead (lastname, company, email) VALUES ('Nakamura', 'Aoi KK', 'nakamura@aoi.example')`)
+	w.exec(`DELETE FROM salesforce.contact WHERE sfid = $1`, contacts[0])
+	w.exec(`DELETE FROM salesforce.lead WHERE sfid = $1`, leads[30])
+
+	sent, refused, conflicts, _ := sends(w.cycle())
+	if sent != 22 || refused != 0 || conflicts != 0 || w.backlog() != 0 {
+		t.Errorf("%d sent, %d refused, %d conflicts, %d left, want 22 sent and nothing else", sent, refused, conflicts, w.backlog())
+	}
+	for field, want := range map[string]string{"Title": "Zoë \"the\"\r\nfirst", "DoNotCall": "true", "FirstName": "", "AnnualRevenue": "1234"} {
+		if got := w.there("Lead", leads[0], field); !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("%s is %q in Salesforce, want %q", field, got, want)
+		}
+	}
+	id := w.sfid("lead", row)
+	if id == "" || w.there("Lead", id, "Company") != "Aoi KK" {
+		t.Errorf("the new lead is %q with the company %q in Salesforce", id, w.there("Lead", id, "Company"))
+	}
+	if _, alive := w.org.Get("Contact", contacts[0]); alive && w.there("Contact", contacts[0], "IsDeleted") != "true" {
+		t.Error("the contact that was deleted here is alive in Salesforce")
+	}
+	// Leads may not be deleted from here: the row is back, and the history says why.
+	if got := scalar[int](w, `SELECT count(*) FROM salesforce.lead WHERE sfid = $1 AND NOT isdeleted`, leads[30]); got != 1 {
+		t.Errorf("the deleted row is there %d times, want it back", got)
+	}
+	if reason := scalar[string](w, `SELECT reason FROM mirror.settled WHERE outcome = 'restored' AND object = 'Lead' ORDER BY seq DESC LIMIT 1`); !strings.Contains(reason, "does not delete it in Salesforce") {
+		t.Errorf("the reason is %q", reason)
+	}
+	for _, r := range w.cycle() {
+		// The new one brings what Salesforce gave it, and a name of which a part changed; what else was changed is known with its stamps.
+		if r.Object == "Lead" && (r.New != 0 || r.Changed > 2) {
+			t.Errorf("%d new and %d changed came back of what was sent", r.New, r.Changed)
+		}
+	}
+	w.equalObject("Lead")
+	if sent, _, _, _ := sends(w.cycle()); sent != 0 {
+		t.Errorf("%d were sent though nothing was edited", sent)
+	}
+}
+
+// Both sides edit one record: other fields both survive, the same field ends as the policy of the object, or of the field, says, whatever was
+// read first; what a person is asked about holds nothing else up.
+func TestBothSidesEdit(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []models.ConflictPolicy{models.PolicySalesforce, models.PolicyLocal, models.PolicyNewest, models.PolicyAsk} {
+		for _, order := range []string{"here first", "there first", "there, read, here", "here, read, there"} {
+			t.Run(string(policy)+"/"+order, func(t *testing.T) {
+				t.Parallel()
+				if testing.Short() && order != "here first" {
+					t.Skip("one order is enough")
+				}
+				w := sendWorld(t, sendSmall, func(w *world) { w.exec(`UPDATE admin.objects SET policy = $1 WHERE name = 'Lead'`, policy) })
+				id := w.ids("Lead")[5]
+				here := func() {
+					w.exec(`UPDATE salesforce.lead SET title = 'From here', phone = '+1 555 0100' WHERE sfid = $1`, id)
+				}
+				there := func() {
+					if err := w.org.Update("Lead", id, map[string]any{"Title": "From there", "City": "Lyon"}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				want := map[models.ConflictPolicy]string{models.PolicySalesforce: "From there", models.PolicyLocal: "From here", models.PolicyAsk: "From there"}[policy]
+				met := true
+				switch order {
+				case "here first":
+					here()
+					time.Sleep(1100 * time.Millisecond)
+					there()
+					if policy == models.PolicyNewest {
+						want = "From there"
+					}
+				case "there first":
+					there()
+					time.Sleep(1100 * time.Millisecond)
+					here()
+					if policy == models.PolicyNewest {
+						want = "From here"
+					}
+				case "there, read, here":
+					// What was read before the edit is what the edit was made upon: no two edits met.
+					there()
+					w.cycle()
+					here()
+					want, met = "From here", false
+				case "here, read, there":
+					// Reading brings the other fields, and leaves the one that waits; the object may not send meanwhile.
+					w.approve(false)
+					here()
+					w.cycle()
+					time.Sleep(1100 * time.Millisecond)
+					there()
+					w.cycle()
+					if got := scalar[string](w, `SELECT title || '/' || city FROM salesforce.lead WHERE sfid = $1`, id); got != "From here/Lyon" {
+						t.Errorf("after reading the row holds %s, want the unsent title and the read city", got)
+					}
+					w.approve(true)
+					if policy == models.PolicyNewest {
+						want = "From there"
+					}
+				}
+				_, _, conflicts, _ := sends(w.cycle())
+				if met != (conflicts == 1) {
+					t.Errorf("%d conflicts, want one: %t", conflicts, met)
+				}
+				if got := w.there("Lead", id, "Title"); got != want {
+					t.Errorf("the title is %q in Salesforce, want %q", got, want)
+				}
+				if phone, city := w.there("Lead", id, "Phone"), w.there("Lead", id, "City"); phone != "+1 555 0100" || city != "Lyon" {
+					t.Errorf("phone %q and city %q in Salesforce: an edit that met no other is lost", phone, city)
+				}
+				w.cycle()
+				title := scalar[string](w, `SELECT title FROM salesforce.lead WHERE sfid = $1`, id)
+				if policy == models.PolicyAsk && met {
+					if winner := scalar[string](w, `SELECT winner FROM mirror.open_conflicts WHERE sfid = $1 AND field = 'Title'`, id); winner != "" || title != "From here" {
+						t.Errorf("winner %q, title here %q, want the question open and the local value kept", winner, title)
+					}
+					return
+				}
+				if title != want {
+					t.Errorf("the title is %q here, want %q", title, want)
+				}
+				w.equalObject("Lead")
+				if met {
+					if got := scalar[string](w, `SELECT concat_ws('|', local, remote, winner) FROM mirror.open_conflicts WHERE sfid = $1 AND field = 'Title'`, id); !strings.HasPrefix(got, "From here|From there|") {
+						t.Errorf("the conflict is kept as %q", got)
+					}
+				}
+			})
+		}
+	}
+}
+
+// The rules of single fields: who wins, an empty value, the first value.
+func TestFieldRules(t *testing.T) {
+	t.Parallel()
+	w := sendWorld(t, sendSmall, func(w *world) {
+		w.exec(`INSERT INTO admin.fields (object, field, policy, blank_overwrites, keep_first) VALUES ('Lead', 'Title', 'local', true, false), ('Lead', 'Phone', '', false, false), ('Lead', 'LeadSource', '', true, true)`)
+	})
+	id := w.ids("Lead")[3]
+	if err := w.org.Update("Lead", id, map[string]any{"Phone": "1", "LeadSource": "Web", "Title": "Old"}); err != nil {
+		t.Fatal(err)
+	}
+	w.cycle()
+	w.exec(`UPDATE salesforce.lead SET title = 'From here', phone = NULL, leadsource = 'Other', city = 'Here' WHERE sfid = $1`, id)
+	if err := w.org.Update("Lead", id, map[string]any{"Title": "From there", "City": "There"}); err != nil {
+		t.Fatal(err)
+	}
+	w.cycle()
+	w.cycle()
+	for field, want := range map[string]string{"Title": "From here", "Phone": "1", "LeadSource": "Web", "City": "There"} {
+		if got := w.there("Lead", id, field); got != want {
+			t.Errorf("%s is %q in Salesforce, want %q", field, got, want)
+		}
+	}
+	w.equalObject("Lead")
+}
+
+// What becomes a record, with what, and what is said of a row that does not.
+func TestCreates(t *testing.T) {
+	t.Parallel()
+	w := sendWorld(t, sendSmall, func(w *world) {
+		w.exec(`UPDATE admin.objects SET create_defaults = '{"Company": "[none]", "LastName": "[unknown]"}' WHERE name = 'Lead'`)
+		w.exec(`UPDATE admin.objects SET create_policy = 'condition', create_field = 'Type', create_operator = 'equals', create_value = 'Webinar' WHERE name = 'Campaign'`)
+	})
+	queue := ""
+	if err := w.org.Each("Group", false, func(f map[string]any) error {
+		if f["Type"] == "Queue" {
+			queue = f["Id"].(string)
+		}
+		return nil
+	}); err != nil || queue == "" {
+		t.Fatalf("the org has no queue: %v", err)
+	}
+	defaulted := w.insert(`INSERT INTO salesforce.lead (email) VALUES ('only@address.example')`)
+	queued := w.insert(`INSERT INTO salesforce.contact (lastname, ownerid) VALUES ('Queued', $1)`, queue)
+	queuedLead := w.insert(`INSERT INTO salesforce.lead (lastname, company, ownerid) VALUES ('Queued', 'Q', $1)`, queue)
+	wanted := w.insert(`INSERT INTO salesforce.campaign (name, type) VALUES ('Wanted', 'Webinar')`)
+	unwanted := w.insert(`INSERT INTO salesforce.campaign (name, type) VALUES ('Unwanted', 'Email')`)
+	nameless := w.insert(`INSERT INTO salesforce.contact (firstname) VALUES ('Nameless')`)
+	tooLong := w.insert(`INSERT INTO salesforce.contact (lastname, title) VALUES ('Long', $1)`, strings.Repeat("x", 200))
+	fine := w.insert(`INSERT INTO salesforce.contact (lastname) VALUES ('Fine')`)
+	_, refused, _, _ := sends(w.cycle())
+	if refused != 3 {
+		t.Errorf("%d refused, want 3", refused)
+	}
+	if id := w.sfid("lead", defaulted); w.there("Lead", id, "Company") != "[none]" || w.there("Lead", id, "LastName") != "[unknown]" {
+		t.Errorf("the defaults are %q and %q", w.there("Lead", id, "Company"), w.there("Lead", id, "LastName"))
+	}
+	if got := scalar[string](w, `SELECT company FROM salesforce.lead WHERE id = $1`, defaulted); got != "[none]" {
+		t.Errorf("the default is %q here", got)
+	}
+	if code, message := w.refusal("Contact", queued); code != "QUEUE_CANNOT_OWN" || !strings.Contains(message, "queue") {
+		t.Errorf("%s: %s", code, message)
+	}
+	if code, message := w.refusal("Contact", nameless); code != "REQUIRED_FIELD_MISSING" || !strings.Contains(message, "[LastName]") {
+		t.Errorf("%s: %s", code, message)
+	}
+	if code, _ := w.refusal("Contact", tooLong); code != "STRING_TOO_LONG" {
+		t.Errorf("%s", code)
+	}
+	for what, id := range map[string]string{"the lead of a queue": w.sfid("lead", queuedLead), "the campaign that meets the condition": w.sfid("campaign", wanted), "the contact beside bad ones": w.sfid("contact", fine)} {
+		if id == "" {
+			t.Errorf("%s was not created", what)
+		}
+	}
+	if w.sfid("campaign", unwanted) != "" || w.backlog() == 0 {
+		t.Error("a campaign that does not meet the condition was created")
+	}
+	// What the row was refused for is mended by an edit of it, and then it goes.
+	w.exec(`UPDATE salesforce.contact SET lastname = 'Named' WHERE id = $1`, nameless)
+	w.exec(`UPDATE salesforce.campaign SET type = 'Webinar' WHERE id = $1`, unwanted)
+	w.cycle()
+	if id := w.sfid("contact", nameless); w.there("Contact", id, "LastName") != "Named" || w.there("Contact", id, "FirstName") != "Nameless" {
+		t.Errorf("the mended contact is %q", id)
+	}
+	if id := w.sfid("campaign", unwanted); w.there("Campaign", id, "Name") != "Unwanted" {
+		t.Errorf("the campaign that meets the condition now is %q", id)
+	}
+	if code, message := w.refusal("Contact", nameless); code != "" {
+		t.Errorf("still refused: %s %s", code, message)
+	}
+}
+
+// Before a person is created, Salesforce is searched: one match is linked, several are told, one of the other object too.
+func TestPeopleAreNotDoubled(t *testing.T) {
+	t.Parallel()
+	w := sendWorld(t, sendSmall)
+	create := func(object string, fields map[string]any) string {
+		id, err := w.org.Create(object, fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	one := create("Lead", map[string]any{"LastName": "One", "Company": "A", "Email": "one@x.example", "Title": "Boss"})
+	create("Lead", map[string]any{"LastName": "Two", "Company": "A", "Email": "two@x.example"})
+	create("Lead", map[string]any{"LastName": "Two", "Company": "B", "Email": "two@x.example"})
+	contact := create("Contact", map[string]any{"LastName": "Three", "Email": "three@x.example"})
+	w.cycle() // known here too
+	late := create("Lead", map[string]any{"LastName": "Late", "Company": "A", "Email": "late@x.example"})
+
+	linked := w.insert(`INSERT INTO salesforce.lead (lastname, company, email, phone) VALUES ('One', 'A', 'ONE@x.example', '+33 1')`)
+	several := w.insert(`INSERT INTO salesforce.lead (lastname, company, email) VALUES ('Two', 'A', 'two@x.example')`)
+	other := w.insert(`INSERT INTO salesforce.lead (lastname, company, email) VALUES ('Three', 'A', 'three@x.example')`)
+	unknown := w.insert(`INSERT INTO salesforce.lead (lastname, company, email) VALUES ('Late', 'C', 'late@x.example')`)
+	twice := w.insert(`INSERT INTO salesforce.lead (lastname, company, email) VALUES ('Twice', 'A', 'o''twice@x.example')`)
+	again := w.insert(`INSERT INTO salesforce.lead (lastname, company, email) VALUES ('Twice', 'A', 'o''twice@x.example')`)
+	before := w.org.Count("Lead")
+	w.cycle()
+	if n := w.org.Count("Lead") - before; n != 1 {
+		t.Errorf("%d leads were created, want one", n)
+	}
+	if got := w.sfid("lead", linked); got != one {
+		t.Errorf("the row is %q, want it to be the lead %s that is there", got, one)
+	}
+	if got := scalar[int](w, `SELECT count(*) FROM salesforce.lead WHERE sfid = $1`, one); got != 1 {
+		t.Errorf("the lead is there %d times", got)
+	}
+	if w.there("Lead", one, "Phone") != "+33 1" || w.there("Lead", one, "Title") != "Boss" || scalar[string](w, `SELECT title FROM salesforce.lead WHERE id = $1`, linked) != "Boss" {
+		t.Error("of a linked row, what is empty there is not filled, or what is there did not come")
+	}
+	if got := w.sfid("lead", unknown); got != late {
+		t.Errorf("the row is %q, want the lead %s that came since the last read", got, late)
+	}
+	if code, _ := w.refusal("Lead", several); code != "MATCH_SEVERAL" {
+		t.Errorf("several matches gave %q", code)
+	}
+	if n := scalar[int](w, `SELECT jsonb_array_length(details->'candidates') FROM mirror.refused WHERE row_id = $1 AND object = 'Lead'`, several); n != 2 {
+		t.Errorf("%d candidates, want 2", n)
+	}
+	if code, message := w.refusal("Lead", other); code != "MATCH_OTHER_OBJECT" || !strings.Contains(message, contact) {
+		t.Errorf("a match of a contact gave %q %q", code, message)
+	}
+	if w.sfid("lead", twice) == "" {
+		t.Error("the first of two rows of one person was not created")
+	}
+	if code, message := w.refusal("Lead", again); code != "MATCH_LOCAL_ROW" {
+		t.Errorf("the second of two rows of one person gave %q %q", code, message)
+	}
+	w.cycle()
+}
+
+// Members are created with their people and campaigns, in one cycle; a status that the campaign does not have is refused with those it has.
+func TestMembersAreCreatedWithTheirPeople(t *testing.T) {
+	t.Parallel()
+	w := sendWorld(t, sendSmall)
+	campaign := w.insert(`INSERT INTO salesforce.campaign (name, isactive) VALUES ('Autumn', true)`)
+	lead := w.insert(`INSERT INTO salesforce.lead (lastname, company) VALUES ('Member', 'M')`)
+	contact := w.insert(`INSERT INTO salesforce.contact (lastname) VALUES ('Member')`)
+	join := `INSERT INTO salesforce.campaignmember (campaignid, leadid, contactid, status) VALUES ($1, $2, $3, $4)`
+	local := func(id int64) string { return fmt.Sprintf("local:%d", id) }
+	first := w.insert(join, local(campaign), local(lead), nil, "Responded")
+	second := w.insert(join, local(campaign), nil, local(contact), nil)
+	known := w.ids("Campaign")[0]
+	bad := w.insert(join, known, local(lead), nil, "Dancing")
+	w.cycle()
+	for _, row := range []int64{first, second} {
+		id := w.sfid("campaignmember", row)
+		if w.there("CampaignMember", id, "CampaignId") != w.sfid("campaign", campaign) {
+			t.Errorf("the member %q is of the campaign %q", id, w.there("CampaignMember", id, "CampaignId"))
+		}
+	}
+	if got := w.there("CampaignMember", w.sfid("campaignmember", first), "Status"); got != "Responded" {
+		t.Errorf("the status is %q", got)
+	}
+	code, message := w.refusal("CampaignMember", bad)
+	if code != "MEMBER_STATUS_UNKNOWN" || !strings.Contains(message, "Sent, Responded") {
+		t.Errorf("%s: %s", code, message)
+	}
+	if n := scalar[int](w, `SELECT jsonb_array_length(details->'allowed') FROM mirror.refused WHERE object = 'CampaignMember' AND row_id = $1`, bad); n < 2 {
+		t.Errorf("%d statuses are named", n)
+	}
+	// A member that is there already is taken for the row's.
+	id, err := w.org.Create("CampaignMember", map[string]any{"CampaignId": known, "ContactId": w.sfid("contact", contact), "Status": "Sent"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	double := w.insert(join, known, nil, w.sfid("contact", contact), nil)
+	w.cycle()
+	if got := w.sfid("campaignmember", double); got != id {
+		c, m := w.refusal("CampaignMember", double)
+		t.Errorf("the row is %q (%s %s), want the member %s that is there", got, c, m, id)
+	}
+	w.cycle()
+}
+
+// A create whose reply is lost exists once, by an external id and without one.
+func TestALostReplyDoublesNothing(t *testing.T) {
+	t.Parallel()
+	for _, external := range []string{"", "Marketing_Id__c"} {
+		t.Run("by "+external, func(t *testing.T) {
+			t.Parallel()
+			w := sendWorld(t, sendSmall, func(w *world) {
+				w.exec(`UPDATE admin.objects SET external_id = $1, match_email = false WHERE name = 'Lead'`, external)
+			})
+			before := w.org.Count("Lead")
+			method := "POST"
+			if external != "" {
+				method = "PATCH"
+			}
+			w.org.Fault(simorg.Fault{Method: method, Path: `composite/sobjects`, DropAfter: true, Count: 1})
+			w.org.Fault(simorg.Fault{Method: "POST", Path: `composite$`, DropAfter: true, Count: 1})
+			for i := range 30 {
+				// Ten of them are alike in everything.
+				w.exec(`INSERT INTO salesforce.lead (lastname, company, annualrevenue) VALUES ($1, 'Lost & found', 1.50)`, fmt.Sprint("Lost ", max(i, 20)))
+			}
+			w.exec(`UPDATE salesforce.lead SET title = 'Once' WHERE sfid = $1`, w.ids("Lead")[0])
+			w.cycle()
+			if n := w.org.Count("Lead") - before; n != 30 || w.backlog() != 0 {
+				t.Errorf("%d leads were created and %d changes are left, want 30 and none", n, w.backlog())
+			}
+			if n := scalar[int](w, `SELECT count(DISTINCT sfid) FROM salesforce.lead WHERE company = 'Lost & found'`); n != 30 {
+				t.Errorf("%d rows have a record of their own, want 30", n)
+			}
+			w.cycle()
+			w.equalObject("Lead")
+		})
+	}
+}
+
+// Locked rows are tried again, bad ones set aside, and neither spoils the others.
+func TestLocksAndBadRows(t *testing.T) {
+	t.Parallel()
+	w := sendWorld(t, sendSmall)
+	leads := w.ids("Lead")
+	w.org.Fault(simorg.Fault{Row: true, Object: "Lead", ID: leads[3], Code: "UNABLE_TO_LOCK_ROW", Message: "unable to obtain exclusive access to this record", Count: 2})
+	w.org.Fault(simorg.Fault{Row: true, Object: "Lead", ID: leads[4], Code: "FIELD_CUSTOM_VALIDATION_EXCEPTION", Message: "A title needs a reason", Fields: []string{"Title"}, Count: 1})
+	w.org.Fault(simorg.Fault{Row: true, Object: "Lead", ID: leads[5], Code: "UNABLE_TO_LOCK_ROW", Message: "unable to obtain exclusive access to this record", Count: 8})
+	w.exec(`UPDATE salesforce.lead SET title = 'New' WHERE sfid = ANY($1)`, leads[:10])
+	sent, refused, _, _ := sends(w.cycle())
+	if sent != 8 || refused != 1 {
+		t.Errorf("%d sent and %d refused, want 8 and 1", sent, refused)
+	}
+	row := scalar[int64](w, `SELECT id FROM salesforce.lead WHERE sfid = $1`, leads[4])
+	if code, message := w.refusal("Lead", row); code != "FIELD_CUSTOM_VALIDATION_EXCEPTION" || message != "A title needs a reason" {
+		t.Errorf("%s: %s", code, message)
+	}
+	// The row that stayed locked waits, and goes by itself; the refused one when somebody asks.
+	w.exec(`UPDATE mirror.outbox SET retry_at = now() WHERE state = 'waiting'`)
+	w.exec(`SELECT mirror.retry_refused(ARRAY(SELECT id FROM mirror.refused WHERE direction = 'out'), 'test')`)
+	w.cycle()
+	w.exec(`UPDATE mirror.outbox SET retry_at = now() WHERE state = 'waiting'`)
+	w.cycle()
+	for _, id := range leads[:10] {
+		if got := w.there("Lead", id, "Title"); got != "New" {
+			t.Errorf("%s has the title %q", id, got)
+		}
+	}
+	if w.backlog() != 0 {
+		t.Errorf("%d changes are left", w.backlog())
+	}
+	w.cycle()
+	w.equalObject("Lead")
+}
+
+// A right to write that was taken away since the describe costs the field, not the record.
+func TestAFieldThatMayNotBeWritten(t *testing.T) {
+	t.Parallel()
+	w := sendWorld(t, sendSmall)
+	id := w.ids("Lead")[2]
+	w.exec(`UPDATE salesforce.lead SET title = 'Kept', city = 'Barred' WHERE sfid = $1`, id)
+	was := w.there("Lead", id, "City")
+	w.org.Fault(simorg.Fault{Row: true, Object: "Lead", ID: id, Field: "City", Code: "INVALID_FIELD_FOR_INSERT_UPDATE", Message: "Unable to create/update fields: City.", Fields: []string{"City"}})
+	sent, _, conflicts, _ := sends(w.cycle())
+	if sent != 1 || conflicts != 1 || w.there("Lead", id, "Title") != "Kept" || w.there("Lead", id, "City") != was {
+		t.Errorf("%d sent, %d conflicts, title %q, city %q", sent, conflicts, w.there("Lead", id, "Title"), w.there("Lead", id, "City"))
+	}
+	w.cycle()
+	w.equalObject("Lead")
+}
+
+// What was edited of a record that is gone in Salesforce: not resurrected unless that is set; of the loser of a merge and of a converted lead it
+// goes to what they became.
+func TestEditsOfRecordsThatAreGone(t *testing.T) {
+	t.Parallel()
+	w := sendWorld(t, sendSmall, func(w *world) { w.exec(`UPDATE admin.objects SET recreate = true WHERE name = 'Contact'`) })
+	leads, contacts := w.ids("Lead"), w.ids("Contact")
+	for _, id := range []string{leads[1], leads[2], leads[3], leads[4]} {
+		if err := w.org.Update("Lead", id, map[string]any{"Title": nil, "Phone": "7"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.cycle()
+	// Nothing of what happens there is read before it is sent: the cycle finds out by itself.
+	w.exec(`UPDATE salesforce.lead SET title = 'Of the deleted' WHERE sfid = $1`, leads[1])
+	w.exec(`UPDATE salesforce.lead SET title = 'Of the loser', phone = '8' WHERE sfid = $1`, leads[2])
+	w.exec(`UPDATE salesforce.lead SET title = 'Of the converted' WHERE sfid = $1`, leads[4])
+	w.exec(`UPDATE salesforce.contact SET title = 'Reborn' WHERE sfid = $1`, contacts[1])
+	row := scalar[int64](w, `SELECT id FROM salesforce.contact WHERE sfid = $1`, contacts[1])
+	if err := w.org.Delete("Lead", leads[1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.org.Delete("Contact", contacts[1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.org.Merge("Lead", leads[3], leads[2]); err != nil {
+		t.Fatal(err)
+	}
+	converted, err := w.org.ConvertLead(leads[4], "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		w.cycle()
+	}
+	if got := w.there("Lead", leads[3], "Title"); got != "Of the loser" {
+		t.Errorf("the survivor's title is %q", got)
+	}
+	if got := w.there("Lead", leads[3], "Phone"); got != "7" {
+		t.Errorf("the survivor's phone is %q, want its own", got)
+	}
+	if got := w.there("Contact", converted.ContactID, "Title"); got != "Of the converted" {
+		t.Errorf("the contact's title is %q", got)
+	}
+	if reason := scalar[string](w, `SELECT coalesce(max(reason), '') FROM mirror.settled WHERE sfid = $1`, leads[1]); !strings.Contains(reason, "deleted in Salesforce") {
+		t.Errorf("of the deleted lead's edit it says %q", reason)
+	}
+	if again := w.sfid("contact", row); again == "" || again == contacts[1] || w.there("Contact", again, "Title") != "Reborn" {
+		t.Errorf("the contact that is to be created again is %q with the title %q", again, w.there("Contact", again, "Title"))
+	}
+	if w.backlog() != 0 {
+		t.Errorf("%d changes are left", w.backlog())
+	}
+}
+
+// Nothing is sent before a person has said yes to the numbers, and a no stays one.
+func TestTheFirstSendingWaitsForAYes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sendSmall)
+	w.exec(`UPDATE admin.state SET send_at_once = false`)
+	w.onlyPeople()
+	w.work()
+	w.cycle()
+	id := w.ids("Lead")[0]
+	w.exec(`UPDATE salesforce.lead SET title = 'Waits' WHERE sfid = $1`, id)
+	w.exec(`INSERT INTO salesforce.contact (lastname) VALUES ('Waits'), ('Waits too')`)
+	w.cycle()
+	open, err := w.models.OpenApprovals(t.Context())
+	if err != nil || len(open) != 1 || open[0].Kind != models.ApproveFirstSend || open[0].Counts["Lead.update"] != 1 || open[0].Counts["Contact.create"] != 2 {
+		t.Fatalf("asked %+v, %v", open, err)
+	}
+	w.exec(`UPDATE salesforce.lead SET title = 'Waits' WHERE sfid = $1`, w.ids("Lead")[1])
+	w.cycle()
+	if open, _ = w.models.OpenApprovals(t.Context()); len(open) != 1 || open[0].Counts["Lead.update"] != 2 || w.there("Lead", id, "Title") == "Waits" {
+		t.Errorf("asked %+v, and the title is %q", open, w.there("Lead", id, "Title"))
+	}
+	if _, err := w.models.AnswerApproval(t.Context(), open[0].ID, false, "test"); err != nil {
+		t.Fatal(err)
+	}
+	w.cycle()
+	if open, _ = w.models.OpenApprovals(t.Context()); len(open) != 0 || w.backlog() != 4 {
+		t.Errorf("asked again after a no: %+v; %d wait", open, w.backlog())
+	}
+	w.approve(true)
+	w.cycle()
+	if got := w.there("Lead", id, "Title"); got != "Waits" || w.backlog() != 0 {
+		t.Errorf("after a yes the title is %q, and %d wait", got, w.backlog())
+	}
+}
+
+// An edit is sent within seconds of its commit when nothing else runs.
+func TestEditsAreSentAtOnce(t *testing.T) {
+	t.Parallel()
+	w := sendWorld(t, sendSmall)
+	w.exec(`UPDATE admin.state SET send_at_once = true`)
+	id := w.ids("Lead")[0]
+	for i := range 3 {
+		title := fmt.Sprint("At once ", i)
+		began := time.Now()
+		w.exec(`UPDATE salesforce.lead SET title = $2 WHERE sfid = $1`, id, title)
+		w.until("the edit is in Salesforce", func() bool { return w.there("Lead", id, "Title") == title })
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("it took %s", took)
+		}
+	}
+	row := w.insert(`INSERT INTO salesforce.lead (lastname, company) VALUES ('At', 'Once')`)
+	w.exec(`INSERT INTO salesforce.campaignmember (campaignid, leadid) VALUES ($1, $2)`, w.ids("Campaign")[0], fmt.Sprintf("local:%d", row))
+	w.until("the member is in Salesforce", func() bool { return w.backlog() == 0 })
+	if c, err := w.models.CurrentCycle(context.Background()); err != nil || c.Number != 1 {
+		t.Errorf("cycle %d, %v: it was the cycle that sent", c.Number, err)
+	}
+}

@@ -1,0 +1,109 @@
+package engine
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tandem-sync/tandem/models"
+	"github.com/tandem-sync/tandem/sync/mirror"
+)
+
+// cycleSends tells whether a cycle whose reading has ended still sends, and begins with it if it has not.
+func (e *Engine) cycleSends(ctx context.Context, cycle models.Cycle) (bool, error) {
+	if cycle.Sending {
+		left, err := e.Models.SendsLeft(ctx, cycle.Number)
+		return left > 0, err
+	}
+	e.edited.Store(false)
+	objects, err := e.toSend(ctx)
+	if err != nil {
+		return false, err
+	}
+	n, err := e.Models.BeginSending(ctx, cycle.Number, objects)
+	if err != nil || n == 0 {
+		return false, err
+	}
+	e.Log.Info("what was changed here is sent", "cycle", cycle.Number, "objects", objects)
+	return true, nil
+}
+
+// sendAtOnce sends what was changed here since the last cycle, where that is wanted and nothing else is under way.
+func (e *Engine) sendAtOnce(ctx context.Context) error {
+	if !e.edited.Load() {
+		return nil
+	}
+	if on, err := e.Models.SendAtOnce(ctx); err != nil || !on {
+		e.edited.Store(err != nil)
+		return err
+	}
+	cycle, err := e.Models.CurrentCycle(ctx)
+	if errors.Is(err, models.ErrNotFound) || err == nil && cycle.EndedAt == nil {
+		return nil // the cycle sends it
+	}
+	if err != nil {
+		return err
+	}
+	// Whoever looks next after this moment is told anew of what comes after it.
+	e.edited.Store(false)
+	objects, err := e.toSend(ctx)
+	if err != nil {
+		e.edited.Store(true)
+		return err
+	}
+	n, err := e.Models.RequestSends(ctx, objects, "")
+	if err != nil {
+		e.edited.Store(true)
+		return err
+	}
+	if n < len(objects) {
+		// A run that is about to end may not see it any more.
+		e.edited.Store(true)
+	}
+	return nil
+}
+
+// toSend lists the objects of which something waits to be sent, parents first. Before a person has said yes to the first sending, it
+// keeps the numbers of that question right, and lists none.
+func (e *Engine) toSend(ctx context.Context) ([]string, error) {
+	backlogs, err := e.Mirror.Backlogs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(backlogs) == 0 {
+		return nil, nil
+	}
+	by := map[string]mirror.Backlog{}
+	for _, b := range backlogs {
+		by[b.Object] = b
+	}
+	objects, err := e.Models.SendableObjects(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	counts := map[string]int64{}
+	for _, o := range objects {
+		b := by[o.Name]
+		if b.Inserts+b.Updates+b.Deletes > 0 {
+			names = append(names, o.Name)
+		}
+		// What the admin has ruled out does not reach Salesforce, and is not in the question.
+		if b.Inserts > 0 && o.CreatePolicy != models.CreateNone {
+			counts[o.Name+".create"] = b.Inserts
+		}
+		if b.Updates > 0 {
+			counts[o.Name+".update"] = b.Updates
+		}
+		if b.Deletes > 0 && o.DeleteAllowed {
+			counts[o.Name+".delete"] = b.Deletes
+		}
+	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	allowed, err := e.Models.SendingAllowed(ctx, counts)
+	if err != nil || !allowed {
+		return nil, err
+	}
+	return names, nil
+}
