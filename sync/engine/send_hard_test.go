@@ -142,11 +142,25 @@ func TestAWorkerMayDieAtAnyStep(t *testing.T) {
 		bulk bool
 		key  string
 	}{
-		{step: "claimed", nth: 1}, {step: "claimed", nth: 2}, {step: "read", nth: 1}, {step: "matched", nth: 1}, {step: "creating", nth: 1}, {step: "written", nth: 1},
-		{step: "written", nth: 2}, {step: "settled", nth: 1}, {step: "settled", nth: 2}, {step: "written", nth: 1, key: "Marketing_Id__c"},
-		{step: "job made", nth: 1, bulk: true}, {step: "uploaded", nth: 1, bulk: true}, {step: "job noted", nth: 1, bulk: true}, {step: "job closed", nth: 1, bulk: true},
-		{step: "job ended", nth: 1, bulk: true}, {step: "results read", nth: 1, bulk: true}, {step: "settled", nth: 1, bulk: true},
-		{step: "job closed", nth: 2, bulk: true, key: "Marketing_Id__c"}, {step: "results read", nth: 2, bulk: true, key: "Marketing_Id__c"},
+		{step: "claimed", nth: 1},
+		{step: "claimed", nth: 2},
+		{step: "read", nth: 1},
+		{step: "matched", nth: 1},
+		{step: "creating", nth: 1},
+		{step: "written", nth: 1},
+		{step: "written", nth: 2},
+		{step: "settled", nth: 1},
+		{step: "settled", nth: 2},
+		{step: "written", nth: 1, key: "Marketing_Id__c"},
+		{step: "job made", nth: 1, bulk: true},
+		{step: "uploaded", nth: 1, bulk: true},
+		{step: "job noted", nth: 1, bulk: true},
+		{step: "job closed", nth: 1, bulk: true},
+		{step: "job ended", nth: 1, bulk: true},
+		{step: "results read", nth: 1, bulk: true},
+		{step: "settled", nth: 1, bulk: true},
+		{step: "job closed", nth: 2, bulk: true, key: "Marketing_Id__c"},
+		{step: "results read", nth: 2, bulk: true, key: "Marketing_Id__c"},
 	} {
 		t.Run(fmt.Sprintf("%s %d bulk=%t %s", c.step, c.nth, c.bulk, c.key), func(t *testing.T) {
 			t.Parallel()
