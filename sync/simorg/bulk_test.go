@@ -371,7 +371,10 @@ func TestIngestMalformedRows(t *testing.T) {
 // An org of another edition names the app's own quota, and sends no header line where there are no rows.
 func TestOtherOrgsWays(t *testing.T) {
 	t.Parallel()
-	c := start(t, simorg.Config{Seed: 52, Leads: 10, PerAppLimit: 250, EmptyBody: true})
+	c := start(t, simorg.Config{Seed: 52, Leads: 10, PerAppLimit: 250, EmptyBody: true, JWTTokens: true})
+	if strings.Count(c.token, ".") != 2 {
+		t.Errorf("the access token is %s", c.token)
+	}
 	res, _ := c.do("GET", "/limits", nil)
 	if got := res.Header.Get("Sforce-Limit-Info"); got != "api-usage=1/100000; per-app-api-usage=1/250(appName=tandem)" {
 		t.Errorf("Sforce-Limit-Info is %q", got)

@@ -53,6 +53,8 @@ type Config struct {
 	EmptyBody bool
 	// RefreshRotation gives a new refresh token with every refresh and kills the old one at once.
 	RefreshRotation bool
+	// JWTTokens gives access tokens of three base64url parts, as an administrator can have it, instead of 00D…!….
+	JWTTokens bool
 	// SessionTimeout is how long an access token lives without being used; 0 means 2 hours.
 	SessionTimeout time.Duration
 	// Plain sends bodies uncompressed whatever the client takes, as an org may: for measurements, where compressing would take
