@@ -25,8 +25,12 @@ type RecordLine struct {
 	Waiting   bool // it has changes that Salesforce has not accepted
 }
 
-// searchMax bounds what a search shows of each object.
-const searchMax = 20
+const (
+	// searchMax bounds what a search shows of each object.
+	searchMax = 20
+	// unsentMax bounds how many rows that are not in Salesforce yet are looked through, one by one.
+	unsentMax = 20_000
+)
 
 var (
 	salesforceID = regexp.MustCompile(`^[A-Za-z0-9]{15}([A-Za-z0-9]{3})?$`)
@@ -99,7 +103,8 @@ func (db *DB) searchIn(ctx context.Context, d Described, q string, words bool) (
 		}
 		// What is not in Salesforce yet has no name of its own there.
 		like := "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(begin) + "%"
-		way(`SELECT id FROM (SELECT t.id FROM `+from+` WHERE t.sfid IS NULL AND t.id IN (SELECT row_id FROM mirror.outbox WHERE object = ?) AND lower(`+d.nameSQL()+`) LIKE ? LIMIT ?) u`, d.Object, like, searchMax)
+		way(`SELECT t.id FROM (SELECT DISTINCT row_id FROM mirror.outbox WHERE object = ? AND sfid IS NULL ORDER BY row_id DESC LIMIT ?) b
+			CROSS JOIN LATERAL (SELECT * FROM `+from+` WHERE t.id = b.row_id LIMIT 1) t WHERE t.sfid IS NULL AND lower(`+d.nameSQL()+`) LIKE ? LIMIT ?`, d.Object, unsentMax, like, searchMax)
 	}
 	if len(ways) == 0 {
 		return nil, nil
@@ -119,7 +124,7 @@ func (db *DB) searchIn(ctx context.Context, d Described, q string, words bool) (
 	var lines []RecordLine
 	err := db.gorm.WithContext(ctx).Raw(`SELECT ? AS object, t.id, coalesce(t.sfid, '') AS sfid, `+d.nameSQL()+` AS name, `+column("email")+` AS email, `+column("company")+` AS company,
 		`+flag("isdeleted")+` AS deleted, `+flag("isconverted")+` AS converted, EXISTS (SELECT FROM mirror.outbox b WHERE b.object = ? AND b.row_id = t.id) AS waiting
-		FROM `+from+` WHERE t.id IN ((`+strings.Join(ways, ") UNION (")+`)) ORDER BY name, t.id LIMIT ?`, append(append([]any{d.Object, d.Object}, args...), searchMax)...).Scan(&lines).Error
+		FROM ((`+strings.Join(ways, ") UNION (")+`)) f CROSS JOIN LATERAL (SELECT * FROM `+from+` WHERE t.id = f.id LIMIT 1) t ORDER BY name, t.id LIMIT ?`, append(append([]any{d.Object, d.Object}, args...), searchMax)...).Scan(&lines).Error
 	return lines, err
 }
 

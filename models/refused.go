@@ -198,6 +198,42 @@ func (db *DB) tellRefusals(ctx context.Context, rows []Refusal) error {
 			r.read(table)
 		}
 	}
+	return db.nameCandidates(ctx, rows)
+}
+
+// nameCandidates finds the records that refusals name as candidates, where they are here.
+func (db *DB) nameCandidates(ctx context.Context, rows []Refusal) error {
+	var sfids []string
+	objects := slices.Clone(searched)
+	for _, r := range rows {
+		for _, c := range r.Candidates {
+			sfids = append(sfids, c.SFID)
+		}
+		if len(r.Candidates) > 0 && !slices.Contains(objects, r.Object) {
+			objects = append(objects, r.Object)
+		}
+	}
+	if len(sfids) == 0 {
+		return nil
+	}
+	for _, object := range objects {
+		d, err := db.Described(ctx, object)
+		if err != nil {
+			return err
+		}
+		names, err := db.recordNames(ctx, d, nil, sfids)
+		if err != nil {
+			return err
+		}
+		for i := range rows {
+			for j := range rows[i].Candidates {
+				c := &rows[i].Candidates[j]
+				if n := names.of(0, c.SFID); n.ID != 0 {
+					c.Object, c.Name = object, n.Name
+				}
+			}
+		}
+	}
 	return nil
 }
 

@@ -1,0 +1,174 @@
+package web_test
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/tandem-sync/tandem/models"
+)
+
+// What waits for a yes stands on every page, in numbers; only an admin answers, once; a no can be asked again.
+func TestApprovals(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.connect()
+	ctx := t.Context()
+	a, err := s.models.AskApproval(ctx, models.ApproveFirstSend, "", map[string]int64{"Lead.create": 1234, "Lead.update": 5, "Contact.delete": 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.models.AskApproval(ctx, models.ApproveDeletions, "Contact", map[string]int64{"deletions": 900, "records": 1000}); err != nil {
+		t.Fatal(err)
+	}
+	admin, operator := s.signedIn(models.RoleAdmin), s.signedIn(models.RoleOperator)
+	for _, path := range append(pages, "/approvals", "/conflicts", "/records") {
+		_, body, _ := admin.get(path)
+		has(t, path, body, `data-testid="banner-approval-first-send"`, "1,234 records would be created, 5 changed and 2 deleted", `data-testid="banner-approval-deletions"`, "900 of 1,000")
+	}
+	_, body, _ := admin.get("/approvals")
+	has(t, "the page", body, `data-testid="approval-Lead"`, `data-testid="sure-yes-first-send"`, `data-testid="sure-no-deletions"`)
+	if _, body, _ := operator.get("/approvals"); strings.Contains(body, "sure-yes") {
+		t.Error("an operator is shown the answer")
+	}
+	answer := "/approvals/" + strconv.FormatInt(a.ID, 10)
+	if status, _, _ := operator.post(answer, url.Values{"answer": {"yes"}}); status != http.StatusForbidden {
+		t.Errorf("an operator's answer answered %d", status)
+	}
+	if status, _, _ := admin.post(answer, url.Values{"answer": {"perhaps"}}); status != http.StatusUnprocessableEntity {
+		t.Errorf("an answer that is none answered %d", status)
+	}
+	if status, _, _ := admin.post(answer, url.Values{"answer": {"no"}}); status != http.StatusSeeOther {
+		t.Errorf("a no answered %d", status)
+	}
+	if status, body, _ := admin.post(answer, url.Values{"answer": {"yes"}}); status != http.StatusConflict || !strings.Contains(body, "admin@example.com answered this already") {
+		t.Errorf("answering twice answered %d", status)
+	}
+	last := func() models.Approval {
+		a, err := s.models.LastApproval(ctx, models.ApproveFirstSend, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	if a := last(); a.Answer == nil || *a.Answer {
+		t.Errorf("the answer is %v", a.Answer)
+	}
+	if _, body, _ := admin.get("/"); !strings.Contains(body, "sending-denied") && !strings.Contains(body, "banner-approval-deletions") {
+		t.Error("the overview does not say that nothing is sent")
+	}
+	if status, _, _ := admin.post("/approvals/again", nil); status != http.StatusSeeOther || last().Answer != nil {
+		t.Errorf("asking again answered %d", status)
+	}
+	if status, _, _ := admin.post("/approvals/again", nil); status != http.StatusConflict {
+		t.Errorf("asking what is asked answered %d", status)
+	}
+}
+
+// An object's settings keep what the admin chose, and refuse what cannot be; of what comes from Salesforce only, only what applies.
+func TestObjectSettings(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.connect()
+	s.mirrored()
+	admin := s.signedIn(models.RoleAdmin)
+	status, body, _ := admin.get("/objects/Lead/settings")
+	if status != http.StatusOK {
+		t.Fatalf("answered %d", status)
+	}
+	has(t, "the page", body, `data-testid="create-condition"`, `<option value="Key__c"`, `data-testid="default-LastName"`, `data-testid="default-Company"`, `data-testid="match-email"`, `data-testid="policy-ask"`, `data-testid="delete-allowed"`, `aria-current`)
+	_, body, _ = admin.get("/objects/Account/settings")
+	has(t, "the page of an object from Salesforce", body, `data-testid="on-deleted-remove"`, `data-testid="formula-hours"`)
+	hasNot(t, "the page of an object from Salesforce", body, "create_policy", `name="policy"`, "delete_allowed")
+
+	form := func(pairs ...string) url.Values {
+		v := url.Values{"create_policy": {"condition"}, "create_field": {"Status"}, "create_operator": {"equals"}, "create_value": {"Working"}, "on_deleted": {"remove"}, "policy": {"ask"}, "external_id": {"Key__c"},
+			"match_email": {"true"}, "delete_allowed": {"true"}, "formula_hours": {"6"}, "default-Company": {"Unknown"}, "default_field": {"FirstName"}, "default_value": {"Somebody"}}
+		for i := 0; i+1 < len(pairs); i += 2 {
+			v.Set(pairs[i], pairs[i+1])
+		}
+		return v
+	}
+	for _, wrong := range []url.Values{
+		form("create_policy", "some"), form("create_field", "Nonsense"), form("create_operator", "like"), form("create_value", ""), form("on_deleted", "burn"), form("policy", "coin"),
+		form("external_id", "Company"), form("formula_hours", "-1"), form("formula_hours", "x"), form("default-Company", strings.Repeat("x", 81)), form("default-Secret__c", "x"),
+	} {
+		if status, body, _ := admin.post("/objects/Lead/settings", wrong); status != http.StatusUnprocessableEntity || !strings.Contains(body, `data-testid="object-settings-error"`) {
+			t.Errorf("%v answered %d", wrong, status)
+		}
+	}
+	if status, _, to := admin.post("/objects/Lead/settings", form()); status != http.StatusSeeOther || to != "/objects/Lead/settings" {
+		t.Fatalf("saving answered %d to %q", status, to)
+	}
+	o, err := s.models.Object(t.Context(), "Lead")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.CreatePolicy != models.CreateCondition || o.CreateField != "Status" || o.OnDeleted != models.RemoveDeleted || o.Policy != models.PolicyAsk || o.ExternalID != "Key__c" || !o.DeleteAllowed || !o.MatchEmail || o.Recreate || o.FormulaHours != 6 ||
+		len(o.CreateDefaults) != 2 || o.CreateDefaults["Company"] != "Unknown" || o.CreateDefaults["FirstName"] != "Somebody" {
+		t.Errorf("kept: %+v", o)
+	}
+	if _, body, _ := admin.get("/objects/Lead/settings"); !strings.Contains(body, `value="Unknown"`) || !strings.Contains(body, `data-testid="default-FirstName"`) {
+		t.Error("the page does not show what was kept")
+	}
+	operator := s.signedIn(models.RoleOperator)
+	if status, _, _ := operator.post("/objects/Lead/settings", form()); status != http.StatusForbidden {
+		t.Errorf("an operator's settings answered %d", status)
+	}
+	if _, body, _ := operator.get("/objects/Lead"); strings.Contains(body, `data-testid="tab-settings"`) {
+		t.Error("an operator is shown the settings")
+	}
+	if status, _, _ := admin.get("/objects/Nonsense/settings"); status != http.StatusNotFound {
+		t.Errorf("settings of nothing answered %d", status)
+	}
+
+	// What people did is told in sentences, in both languages, and can be narrowed.
+	_, body, _ = admin.get("/settings/audit")
+	has(t, "the audit log", body, "changed the settings of Lead", "admin@example.com", "external_id: Key__c")
+	hasNot(t, "the audit log", body, "<code>object.settings</code>")
+	if _, body, _ := admin.get("/settings/audit", "Accept-Language", "fr"); !strings.Contains(body, "a changé les réglages de Lead") {
+		t.Error("the audit log is not told in French")
+	}
+	for _, query := range []string{"?actor=somebody@else.example", "?to=2020-01-01"} {
+		if _, body, _ := admin.get("/settings/audit" + query); !strings.Contains(body, `data-testid="audit-empty"`) {
+			t.Errorf("the audit log with %s is not empty", query)
+		}
+	}
+	if status, text, _ := admin.get("/settings/audit.csv"); status != http.StatusOK || !strings.Contains(text, "object.settings") {
+		t.Errorf("the CSV answered %d: %s", status, text)
+	}
+	if status, _, _ := operator.get("/settings/audit"); status != http.StatusForbidden {
+		t.Errorf("an operator's look at the audit log answered %d", status)
+	}
+}
+
+// The backlog tells how much waits, its oldest, and where it goes; the overview what went to Salesforce today.
+func TestBacklog(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.connect()
+	s.mirrored()
+	p := s.signedIn(models.RoleViewer)
+	s.exec(`INSERT INTO mirror.outbox (object, row_id, operation, changed, made_at) SELECT 'Lead', i, 'update', '{}', now() - interval '2 hours' FROM generate_series(1, 3) i`)
+	s.exec(`INSERT INTO mirror.outbox (object, row_id, operation, changed) SELECT 'Lead', i, 'update', '{}' FROM generate_series(4, 7) i`)
+	s.exec(`INSERT INTO mirror.settled (seq, object, row_id, operation, base, changed, made_by, application, made_at, outcome) SELECT 1000 + i, 'Lead', i, 'update', '{}', '{}', '', '', now() - interval '3 hours', 'accepted' FROM generate_series(1, 2) i`)
+	status, err := s.models.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range status.Objects {
+		if o.Name != "Lead" {
+			continue
+		}
+		h := o.Backlog.Hours
+		if o.ToSend != 7 || h[23] != 7 || h[22] != 5 || h[21] != 5 || h[20] != 2 || h[19] != 0 || o.Backlog.Trend() != models.TrendGrowing || o.Backlog.Entered != 4 || o.Backlog.Gone != 2 {
+			t.Errorf("the backlog is %d, by hour %v, %s", o.ToSend, h, o.Backlog.Trend())
+		}
+	}
+	_, body, _ := p.get("/")
+	has(t, "the overview", body, `data-testid="backlog-Lead"`, "growing: 4 came, 2 went", "7 waiting", `data-testid="to-send-Lead"`)
+	_, body, _ = p.get("/objects/Lead")
+	has(t, "the object's page", body, `data-testid="waiting-to-send"`, "oldest 2", "growing")
+}
