@@ -657,7 +657,7 @@ func conflictRow(p ConflictsProps, c models.Conflict) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if c.MadeAt != nil {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 57, "·")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 57, "<br>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
