@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string) int {
 	slog.SetDefault(m.log)
 	program := command.Program{
 		Settings: settings, In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
-		Open: m.open, TestConnection: m.testConnection, CompareUser: m.compareUser, CheckLoginURL: engine.CheckLoginURL, Serve: m.serve,
+		Open: m.open, Reach: m.reach, TestConnection: m.testConnection, CompareUser: m.compareUser, CheckLoginURL: engine.CheckLoginURL, Serve: m.serve,
 		SimOrg: m.simOrg, SimOrgClientID: simorg.DefaultClientID, SimOrgClientSecret: simorg.DefaultClientSecret,
 	}
 	return program.Run(ctx, args)
@@ -66,36 +66,10 @@ func (m *parts) openPool(ctx context.Context, s command.Settings) (*models.DB, *
 	if err := os.MkdirAll(filepath.Dir(s.SecretKeyFile), 0o755); err != nil { //nolint:gosec // the private PostgreSQL's user passes through it
 		return nil, nil, nil, err
 	}
-	url, letGo := s.DatabaseURL, func() {}
-	if url == "" {
-		server, err := localpg.Start(ctx, localpg.Config{DataDir: filepath.Join(s.DataDir, "postgresql"), Log: m.log})
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		url, letGo = server.URL(), func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-			defer cancel()
-			if err := server.Stop(ctx); err != nil {
-				m.log.Error("the private PostgreSQL did not stop", "error", err)
-			}
-		}
-	}
-	config, err := pgxpool.ParseConfig(url)
+	pool, closeAll, err := m.reach(ctx, s, "tandem")
 	if err != nil {
-		letGo()
-		return nil, nil, nil, fmt.Errorf("TANDEM_DATABASE_URL cannot be read: it takes postgres://user:password@host:port/database")
-	}
-	// Each piece holds a connection for its rows and one for its account; the loops, River and the pages need some beside.
-	config.MaxConns = max(config.MaxConns, int32(2*s.Workers+16)) //nolint:gosec // at most 140
-	if config.ConnConfig.RuntimeParams["application_name"] == "" {
-		config.ConnConfig.RuntimeParams["application_name"] = "tandem"
-	}
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		letGo()
 		return nil, nil, nil, err
 	}
-	closeAll := func() { pool.Close(); letGo() }
 	if err := models.CheckServer(ctx, pool); err != nil {
 		closeAll()
 		return nil, nil, nil, err
@@ -118,6 +92,40 @@ func (m *parts) openPool(ctx context.Context, s command.Settings) (*models.DB, *
 	}
 	m.db = db
 	return db, pool, closeAll, nil
+}
+
+// reach gives connections to the database, the named one or the private one, as an application of that name.
+func (m *parts) reach(ctx context.Context, s command.Settings, application string) (*pgxpool.Pool, func(), error) {
+	url, letGo := s.DatabaseURL, func() {}
+	if url == "" {
+		server, err := localpg.Start(ctx, localpg.Config{DataDir: filepath.Join(s.DataDir, "postgresql"), Log: m.log})
+		if err != nil {
+			return nil, nil, err
+		}
+		url, letGo = server.URL(), func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			defer cancel()
+			if err := server.Stop(ctx); err != nil {
+				m.log.Error("the private PostgreSQL did not stop", "error", err)
+			}
+		}
+	}
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		letGo()
+		return nil, nil, fmt.Errorf("TANDEM_DATABASE_URL cannot be read: it takes postgres://user:password@host:port/database")
+	}
+	// Each piece holds a connection for its rows and one for its account; the loops, River and the pages need some beside.
+	config.MaxConns = max(config.MaxConns, int32(2*s.Workers+16)) //nolint:gosec // at most 140
+	if config.ConnConfig.RuntimeParams["application_name"] == "" {
+		config.ConnConfig.RuntimeParams["application_name"] = application
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		letGo()
+		return nil, nil, err
+	}
+	return pool, func() { pool.Close(); letGo() }, nil
 }
 
 func (m *parts) testConnection(ctx context.Context, s command.Settings, c models.Connection) (models.Connection, error) {
@@ -199,6 +207,12 @@ func (m *parts) simOrg(ctx context.Context, l net.Listener, o command.SimOrgOpti
 		return err
 	}
 	defer org.Close()
+	if o.Rule != "" {
+		// As an administrator of the org would: some of what is sent must be refused, or nobody would see how that looks.
+		if _, err := org.AddValidationRule(simorg.ValidationRule{Object: "Lead", Name: "Hot_leads_have_a_phone", Condition: "Rating = 'Hot' AND Phone = null AND MobilePhone = null", Message: o.Rule, Field: "Phone"}); err != nil {
+			return err
+		}
+	}
 	server := &http.Server{Handler: org.Handler(), ReadHeaderTimeout: 10 * time.Second}
 	if o.LifePerMinute > 0 {
 		go org.Life(ctx, o.LifePerMinute)

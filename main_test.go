@@ -710,3 +710,89 @@ func TestBrowserSignsInWithSalesforce(t *testing.T) {
 
 // grouped writes a number as the English pages do.
 func grouped(n int) string { return locale.For("en").Number(int64(n)) }
+
+// The way of an edit to Salesforce, in a browser: the first sending waits for a yes; a lead is edited on its own page; what Salesforce
+// refuses is retried once its rule is relaxed; what both sides changed is overturned.
+func TestBrowserSends(t *testing.T) {
+	t.Parallel()
+	org, url := startOrg(t, simorg.Config{Seed: 7, Leads: 40, Contacts: 20, Tasks: 20, Events: 10})
+	i := install(t, "TANDEM_REST=1h", "TANDEM_ADMIN_EMAIL=ada@example.com", "TANDEM_ADMIN_PASSWORD=correct horse battery")
+	i.connect(url)
+	_, said := i.start("serve")
+	line := <-said
+	base := strings.Fields(line[strings.Index(line, "http://"):])[0]
+	i.until("the first cycle ended", `SELECT EXISTS (SELECT FROM admin.cycles WHERE ended_at IS NOT NULL)`)
+	lead := func(title string) string {
+		t.Helper()
+		id, err := org.Create("Lead", map[string]any{"LastName": title, "Company": "Acme", "Title": title, "Email": strings.ToLower(title) + "@acme.example"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	edited, refused, clashes := lead("Edited"), lead("Refused"), lead("Clashes")
+	i.run("sync", "--wait")
+	reaches := func(id, field, want string) {
+		t.Helper()
+		for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			if row, ok := org.Get("Lead", id); ok && row[field] == want {
+				return
+			}
+			if time.Now().After(deadline) {
+				row, _ := org.Get("Lead", id)
+				t.Fatalf("waited in vain until the org has %s of %s as %q; it has %v", field, id, want, row[field])
+			}
+		}
+	}
+	edit := func(set, id string) {
+		t.Helper()
+		if _, err := i.pool.Exec(t.Context(), `UPDATE salesforce.lead SET `+set+` WHERE sfid = $1`, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	b := openBrowser(t)
+	b.do("sign in", chromedp.Navigate(base+"/sign-in"), chromedp.SendKeys(id("email"), "ada@example.com"), chromedp.SendKeys(id("password"), "correct horse battery"), chromedp.Click(id("sign-in")), chromedp.WaitVisible(id("object-row-Lead")))
+
+	b.do("find the lead", chromedp.Navigate(base+"/records"), chromedp.SendKeys(id("records-q"), "EDITED@acme"), chromedp.Click(id("records-go")), chromedp.Click(chromedp.CSS(`[data-testid^="record-Lead-"] a`)), chromedp.WaitVisible(id("edit-record")))
+	b.do("edit it", chromedp.Click(id("edit-record")), chromedp.WaitVisible(id("field-Title")), chromedp.SetValue(id("field-Title"), "Chief of peas"), chromedp.Click(id("save-record")), chromedp.WaitVisible(id("flash")))
+	b.sees("story", "ada@example.com")
+	b.do("see the question", chromedp.WaitVisible(id("banner-approval-first-send")), chromedp.Click(id("see-approvals")), chromedp.WaitVisible(id("answer-yes-first-send")))
+	if row, _ := org.Get("Lead", edited); row["Title"] != "Edited" {
+		t.Errorf("the edit was sent before anybody said yes: %v", row["Title"])
+	}
+	b.do("say yes", chromedp.Click(id("answer-yes-first-send")), chromedp.WaitVisible(id("sure-yes-first-send")), chromedp.Click(id("sure-yes-first-send")), chromedp.WaitVisible(id("approvals-empty")))
+	reaches(edited, "Title", "Chief of peas")
+
+	relax, err := org.AddValidationRule(simorg.ValidationRule{Object: "Lead", Condition: "Rating = 'Hot' AND Phone = null", Message: "A hot lead needs a phone number."})
+	if err != nil {
+		t.Fatal(err)
+	}
+	edit(`rating = 'Hot', phone = NULL`, refused)
+	b.do("look at the errors", chromedp.Navigate(base+"/errors"))
+	b.sees("cause-Lead-FIELD_CUSTOM_VALIDATION_EXCEPTION", "A hot lead needs a phone number.")
+	b.sees("cause-Lead-FIELD_CUSTOM_VALIDATION_EXCEPTION", "Refused")
+	relax()
+	b.do("retry", chromedp.Click(id("retry-group-FIELD_CUSTOM_VALIDATION_EXCEPTION")), chromedp.WaitVisible(id("flash")))
+	reaches(refused, "Rating", "Hot")
+	b.sees("errors-empty", "All clear")
+
+	// Salesforce wins, by the rule; a person thinks otherwise.
+	if err := org.Update("Lead", clashes, map[string]any{"Title": "Sales says so"}); err != nil {
+		t.Fatal(err)
+	}
+	edit(`title = 'Marketing says so'`, clashes)
+	i.until("the conflict is there", `SELECT EXISTS (SELECT FROM mirror.open_conflicts WHERE field = 'Title' AND winner = 'salesforce')`)
+	var conflict string
+	if err := i.pool.QueryRow(t.Context(), `SELECT id::text FROM mirror.open_conflicts`).Scan(&conflict); err != nil {
+		t.Fatal(err)
+	}
+	b.do("look at the conflict", chromedp.Navigate(base+"/conflicts"), chromedp.WaitVisible(id("conflict-"+conflict)))
+	b.sees("conflict-"+conflict, "Marketing says so")
+	b.sees("conflict-"+conflict, "Sales says so")
+	if row, _ := org.Get("Lead", clashes); row["Title"] != "Sales says so" {
+		t.Errorf("the org has %v, want what won", row["Title"])
+	}
+	b.do("overturn it", chromedp.Click(id("overturn-"+conflict)), chromedp.WaitVisible(id("keep-local-"+conflict)), chromedp.Click(id("keep-local-"+conflict)), chromedp.WaitVisible(id("conflicts-empty")))
+	reaches(clashes, "Title", "Marketing says so")
+}

@@ -77,6 +77,12 @@ func (db *DB) AnswerApproval(ctx context.Context, id int64, yes bool, actor stri
 		if err := tx.Save(&a).Error; err != nil {
 			return err
 		}
+		if yes && a.Kind == ApproveFirstSend {
+			// What waited for this is not left waiting for the rest to end.
+			if err := tx.Exec(`UPDATE admin.state SET sync_asked = true`).Error; err != nil {
+				return err
+			}
+		}
 		action := "approval.no"
 		if yes {
 			action = "approval.yes"

@@ -341,10 +341,14 @@ func (db *DB) ObjectDetail(ctx context.Context, name string) (ObjectDetail, erro
 		if d.Runs, err = db.Runs(ctx, RunFilter{Object: name, Limit: 20}); err != nil {
 			return d, err
 		}
-		// What a cycle sent is of another run than what it read.
-		err = db.gorm.WithContext(ctx).Raw(`SELECT cycle, min(requested_at) AS at, sum(new + changed + deleted) AS "in", sum(sent) AS out FROM admin.runs
-			WHERE object = ? AND kind IN ('changes', 'send') AND ended_at IS NOT NULL AND cycle IN (SELECT cycle FROM admin.runs WHERE object = ? AND kind = 'changes' AND cycle IS NOT NULL AND ended_at IS NOT NULL ORDER BY id DESC LIMIT 60)
-			GROUP BY cycle ORDER BY cycle`, name, name).Scan(&d.Series).Error
+		// What is sent is of other runs than what is read; what was sent at once belongs to the cycle that it followed.
+		err = db.gorm.WithContext(ctx).Raw(`WITH c AS (
+				SELECT cycle, requested_at AS at, new + changed + deleted AS "in" FROM admin.runs WHERE object = ? AND kind = 'changes' AND cycle IS NOT NULL AND ended_at IS NOT NULL ORDER BY id DESC LIMIT 60
+			), s AS (
+				SELECT coalesce(r.cycle, (SELECT number FROM admin.cycles k WHERE k.started_at <= r.requested_at ORDER BY number DESC LIMIT 1)) AS cycle, sum(r.sent) AS out
+				FROM admin.runs r WHERE r.object = ? AND r.kind = 'send' AND r.sent > 0 AND r.requested_at >= (SELECT min(at) FROM c) GROUP BY 1
+			)
+			SELECT c.cycle, c.at, c."in", coalesce(s.out, 0) AS out FROM c LEFT JOIN s ON s.cycle = c.cycle ORDER BY c.cycle`, name, name).Scan(&d.Series).Error
 		return d, err
 	}
 	return ObjectDetail{}, ErrNotFound

@@ -84,8 +84,10 @@ func TestObjectSettings(t *testing.T) {
 	hasNot(t, "the page of an object from Salesforce", body, "create_policy", `name="policy"`, "delete_allowed")
 
 	form := func(pairs ...string) url.Values {
-		v := url.Values{"create_policy": {"condition"}, "create_field": {"Status"}, "create_operator": {"equals"}, "create_value": {"Working"}, "on_deleted": {"remove"}, "policy": {"ask"}, "external_id": {"Key__c"},
-			"match_email": {"true"}, "delete_allowed": {"true"}, "formula_hours": {"6"}, "default-Company": {"Unknown"}, "default_field": {"FirstName"}, "default_value": {"Somebody"}}
+		v := url.Values{
+			"create_policy": {"condition"}, "create_field": {"Status"}, "create_operator": {"equals"}, "create_value": {"Working"}, "on_deleted": {"remove"}, "policy": {"ask"}, "external_id": {"Key__c"},
+			"match_email": {"true"}, "delete_allowed": {"true"}, "formula_hours": {"6"}, "default-Company": {"Unknown"}, "default_field": {"FirstName"}, "default_value": {"Somebody"},
+		}
 		for i := 0; i+1 < len(pairs); i += 2 {
 			v.Set(pairs[i], pairs[i+1])
 		}

@@ -18,7 +18,9 @@ func describe(name string, fields ...sobject.Field) sobject.Schema {
 	s := sobject.Schema{Name: name, Label: name, LabelPlural: name + "s", Queryable: true, Createable: true, Updateable: true, Deletable: true}
 	s.Fields = append([]sobject.Field{{Name: "Id", Type: "id", Label: name + " ID"}}, fields...)
 	for _, f := range []sobject.Field{
-		{Name: "IsDeleted", Type: "boolean", Label: "Deleted"}, {Name: "CreatedDate", Type: "datetime", Label: "Created Date"}, {Name: "CreatedById", Type: "reference", Label: "Created By", ReferenceTo: []string{"User"}},
+		{Name: "IsDeleted", Type: "boolean", Label: "Deleted"},
+		{Name: "CreatedDate", Type: "datetime", Label: "Created Date"},
+		{Name: "CreatedById", Type: "reference", Label: "Created By", ReferenceTo: []string{"User"}},
 		{Name: "SystemModstamp", Type: "datetime", Label: "System Modstamp"},
 	} {
 		s.Fields = append(s.Fields, f)
@@ -51,13 +53,15 @@ func (s *site) mirrored() {
 	m := mirror.New(s.pool)
 	person := func(name string, more ...sobject.Field) sobject.Schema {
 		fields := []sobject.Field{
-			{Name: "Name", Type: "string", Label: "Full Name", NameField: true, Length: 121}, writable("FirstName", "string", "First Name"),
+			{Name: "Name", Type: "string", Label: "Full Name", NameField: true, Length: 121},
+			writable("FirstName", "string", "First Name"),
 			writable("LastName", "string", "Last Name", func(f *sobject.Field) { f.Nillable = false }), writable("Email", "email", "Email"),
 			writable("Score__c", "double", "Score", func(f *sobject.Field) { f.Custom = true }), writable("Born__c", "date", "Born"), writable("Seen__c", "datetime", "Seen"),
 			writable("Wants__c", "multipicklist", "Wants", func(f *sobject.Field) {
 				f.PicklistValues = []sobject.PicklistValue{{Active: true, Label: "News", Value: "News"}, {Active: true, Label: "Offers", Value: "Offers"}}
 			}),
-			writable("HasOptedOut", "boolean", "Opted out"), {Name: "Secret__c", Type: "string", Label: "Not to write", Length: 20},
+			writable("HasOptedOut", "boolean", "Opted out"),
+			{Name: "Secret__c", Type: "string", Label: "Not to write", Length: 20},
 			writable("Key__c", "string", "Key", func(f *sobject.Field) { f.ExternalID = true; f.Unique = true }),
 		}
 		return describe(name, append(fields, more...)...)
@@ -148,9 +152,17 @@ func TestFindingRecords(t *testing.T) {
 	p := s.signedIn(models.RoleViewer)
 	local := strconv.FormatInt(ask[int64](s, `SELECT id FROM salesforce.contact WHERE sfid = $1`, contactID), 10)
 	for _, c := range []struct{ q, want, not string }{
-		{leadID, "Amélie Dubois", "Kenji"}, {leadID[:15], "Amélie Dubois", "Kenji"}, {"amelie@ACME", "Amélie Dubois", "Kenji"}, {"AMÉLIE", "Amélie Dubois", "Kenji"},
-		{"dub", "Amélie Dubois", "Kenji"}, {"tanaka", "Kenji Tanaka", "Amélie"}, {local, "Zoë O’Neill", "nothing"}, {userID, "Sam Sales", "Kenji"},
-		{"%", `data-testid="records-none"`, "Amélie"}, {"_", `data-testid="records-none"`, "Amélie"}, {"nobody", `data-testid="records-none"`, "Amélie"},
+		{leadID, "Amélie Dubois", "Kenji"},
+		{leadID[:15], "Amélie Dubois", "Kenji"},
+		{"amelie@ACME", "Amélie Dubois", "Kenji"},
+		{"AMÉLIE", "Amélie Dubois", "Kenji"},
+		{"dub", "Amélie Dubois", "Kenji"},
+		{"tanaka", "Kenji Tanaka", "Amélie"},
+		{local, "Zoë O’Neill", "nothing"},
+		{userID, "Sam Sales", "Kenji"},
+		{"%", `data-testid="records-none"`, "Amélie"},
+		{"_", `data-testid="records-none"`, "Amélie"},
+		{"nobody", `data-testid="records-none"`, "Amélie"},
 	} {
 		status, body, _ := p.get("/records?q=" + url.QueryEscape(c.q))
 		if status != http.StatusOK || !strings.Contains(body, c.want) || strings.Contains(body, c.not) {

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/tandem-sync/tandem/models"
 	"github.com/tandem-sync/tandem/templates/locale"
 )
@@ -27,6 +29,8 @@ type Program struct {
 	// Open reaches the database, starting the private one if none is named, brings its schema up to date and gives the
 	// control plane. The returned func lets go of everything.
 	Open func(ctx context.Context, s Settings) (*models.DB, func(), error)
+	// Reach gives connections to the same database as an application of people's own has, under its name.
+	Reach func(ctx context.Context, s Settings, application string) (*pgxpool.Pool, func(), error)
 	// TestConnection signs in to Salesforce with a connection's credentials and gives it back with what was learnt.
 	TestConnection func(ctx context.Context, s Settings, c models.Connection) (models.Connection, error)
 	// CompareUser tells what the user of a tested connection sees less or more than the present one.
@@ -54,7 +58,8 @@ type SimOrgOptions struct {
 	Leads, WideLeads, Contacts, Accounts, Tasks, Events int
 	LifePerMinute                                       int
 	StateFile                                           string
-	Plain                                               bool // never compress
+	Plain                                               bool   // never compress
+	Rule                                                string // what a validation rule of leads says; empty: there is none
 }
 
 type command struct {

@@ -18,6 +18,8 @@ const (
 	demoPassword = "peas-and-carrots"
 	demoRest     = 20 * time.Second
 	demoLife     = 60
+	// demoMarketing is how many edits a minute people make on this side.
+	demoMarketing = 20
 )
 
 // demo runs a simulated org with people at work in it and Tandem beside it, connected. Both go on where they were at the next start.
@@ -29,6 +31,7 @@ func demo(p *Program, ctx context.Context, args []string) error {
 	f.IntVar(&o.Tasks, "tasks", 40_000, say("simorg.tasks"))
 	f.IntVar(&o.Events, "events", 12_000, say("simorg.events"))
 	f.IntVar(&o.LifePerMinute, "life", demoLife, say("simorg.life"))
+	marketing := f.Int("marketing", demoMarketing, say("demo.marketing"))
 	rest, err := parse(f, args)
 	if err != nil {
 		return err
@@ -61,6 +64,7 @@ func demo(p *Program, ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	o.Rule = say("demo.rule")
 	o.Seed, o.StateFile = 1, filepath.Join(s.DataDir, "simorg.journal")
 	orgEnded := make(chan error, 1)
 	go func() {
@@ -75,11 +79,13 @@ func demo(p *Program, ctx context.Context, args []string) error {
 	if err := p.connect(ctx, db, c, false); err != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}
+	teamEnded := make(chan error, 1)
+	go func() { teamEnded <- p.marketing(ctx, db, s, *marketing) }()
 	err = p.Serve(ctx, s, ServeOptions{Web: true, Worker: true, SimOrgURL: org, Ready: func(url string) {
 		fmt.Fprintln(p.Out, say("demo.ready", "url", url, "email", s.AdminEmail, "password", s.AdminPassword, "org", org, "command", statusCommand(s)))
 	}})
 	stop(nil)
-	return errors.Join(err, <-orgEnded)
+	return errors.Join(err, <-teamEnded, <-orgEnded)
 }
 
 // statusCommand is how somebody in another terminal looks at the demo, whose data are not where this program would look for them.
