@@ -744,3 +744,29 @@ func TestFailedSweepBacksOff(t *testing.T) {
 		t.Errorf("after it one is still wanted: %v, %v", m.SweepWanted, err)
 	}
 }
+
+// The org's list of deletions keeps records that were undeleted since; they are asked for by their ids and live.
+func TestListOfDeletionsIsVerified(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, little)
+	w.only("Lead")
+	w.work()
+	w.cycle()
+	leads := w.ids("Lead")
+	w.must(w.org.Purge("Lead", leads[1]))
+	const stamp = "2006-01-02T15:04:05.000+0000"
+	now := time.Now().UTC()
+	listed := func(id string) string {
+		return fmt.Sprintf(`{"id":%q,"deletedDate":%q}`, id, now.Add(time.Minute).Format(stamp))
+	}
+	w.org.Fault(simorg.Fault{Path: "/Lead/deleted/", Status: 200, ContentType: "application/json", Body: fmt.Sprintf(
+		`{"deletedRecords":[%s,%s],"earliestDateAvailable":%q,"latestDateCovered":%q}`, listed(leads[0]), listed(leads[1]), now.Add(-240*time.Hour).Format(stamp), now.Format(stamp))})
+	w.cycle()
+	if !w.marked("Lead", leads[1]) {
+		t.Fatal("the list was not read: this checks nothing")
+	}
+	if w.marked("Lead", leads[0]) {
+		t.Error("a record that lives is marked because a list has it")
+	}
+	w.counted("Lead")
+}
