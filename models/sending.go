@@ -3,6 +3,7 @@ package models
 import (
 	"context"
 	"errors"
+	"time"
 
 	"gorm.io/gorm"
 )
@@ -76,6 +77,16 @@ func (db *DB) SendableObjects(ctx context.Context) ([]Object, error) {
 func (db *DB) SendAtOnce(ctx context.Context) (bool, error) {
 	var on bool
 	return on, db.gorm.WithContext(ctx).Raw(`SELECT send_at_once FROM admin.state`).Scan(&on).Error
+}
+
+// LastSendEnded gives when a run that sent ended last; long ago if none did.
+func (db *DB) LastSendEnded(ctx context.Context) (time.Time, error) {
+	var at *time.Time
+	err := db.gorm.WithContext(ctx).Raw(`SELECT ended_at FROM admin.runs WHERE kind = 'send' AND ended_at IS NOT NULL ORDER BY ended_at DESC LIMIT 1`).Scan(&at).Error
+	if err != nil || at == nil {
+		return time.Time{}, err
+	}
+	return *at, nil
 }
 
 // SendingAllowed tells whether a person has said yes to the first sending. Where nobody was asked yet, or the question is open, it brings the

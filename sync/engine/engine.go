@@ -237,7 +237,9 @@ func (e *Engine) listen(ctx context.Context) {
 					return err
 				}
 				if n.Channel == "tandem_outbox" {
+					// The next tick is soon enough: an application may commit a hundred times a second.
 					e.edited.Store(true)
+					continue
 				}
 				e.nudge()
 			}

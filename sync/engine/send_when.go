@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/tandem-sync/tandem/models"
 	"github.com/tandem-sync/tandem/sync/mirror"
@@ -27,6 +28,9 @@ func (e *Engine) cycleSends(ctx context.Context, cycle models.Cycle) (bool, erro
 	return true, nil
 }
 
+// atOnceEvery is how long after one sending the next may follow without a cycle.
+const atOnceEvery = 2 * time.Second
+
 // sendAtOnce sends what was changed here since the last cycle, where that is wanted and nothing else is under way.
 func (e *Engine) sendAtOnce(ctx context.Context) error {
 	if !e.edited.Load() {
@@ -34,6 +38,14 @@ func (e *Engine) sendAtOnce(ctx context.Context) error {
 	}
 	if on, err := e.Models.SendAtOnce(ctx); err != nil || !on {
 		e.edited.Store(err != nil)
+		return err
+	}
+	// A stream of edits must not become a stream of calls; near the end of the day's share, the cycle is soon enough.
+	ended, err := e.Models.LastSendEnded(ctx)
+	if err != nil || e.Models.Now().Sub(ended) < atOnceEvery {
+		return err
+	}
+	if b, err := e.Models.Budget(ctx); err != nil || b.InReserve() {
 		return err
 	}
 	cycle, err := e.Models.CurrentCycle(ctx)
