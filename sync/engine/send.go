@@ -182,7 +182,6 @@ type sending struct {
 	done   mirror.Settlement  // what it is settled with if Salesforce accepts it
 	parent string             // the record that it hangs from: what Salesforce locks with it
 	key    string             // of a create by external id
-	tries  int
 }
 
 // settlement begins what a change is settled with.
