@@ -796,3 +796,44 @@ func TestBrowserSends(t *testing.T) {
 	b.do("overturn it", chromedp.Click(id("overturn-"+conflict)), chromedp.WaitVisible(id("keep-local-"+conflict)), chromedp.Click(id("keep-local-"+conflict)), chromedp.WaitVisible(id("conflicts-empty")))
 	reaches(clashes, "Title", "Marketing says so")
 }
+
+// `tandem verify` says that nothing differs, or what does, and fails then; with nobody at work it says so and does not wait.
+func TestVerify(t *testing.T) {
+	t.Parallel()
+	org, url := startOrg(t, simorg.Config{Seed: 3, Leads: 50, Contacts: 30, Accounts: 10, Opportunities: 5, Campaigns: 2, CampaignMembers: 5, Tasks: 10, Events: 5, Users: 4})
+	i := install(t, "TANDEM_REST=1h")
+	fails := func(want string, args ...string) {
+		t.Helper()
+		out, err := i.command(append([]string{"verify"}, args...)...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("verify %v: %v %s, want it to fail with %q", args, err, out, want)
+		}
+	}
+	fails("Connect Salesforce first")
+	i.connect(url)
+	fails("no worker is running", "Lead")
+	i.start("worker")
+	i.run("sync", "--wait")
+	if out := i.run("verify"); strings.Count(out, ": same as Salesforce") != 12 {
+		t.Errorf("verify of all: %s", out)
+	}
+	// What changed since the last cycle is fetched first, and is no difference.
+	var id string
+	if err := org.Each("Lead", false, func(f map[string]any) error { id, _ = f["Id"].(string); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := org.Update("Lead", id, map[string]any{"Title": "New title"}); err != nil {
+		t.Fatal(err)
+	}
+	if out := i.run("verify", "Lead"); !strings.Contains(out, "Lead: same as Salesforce") {
+		t.Errorf("verify: %s", out)
+	}
+	if _, err := i.pool.Exec(t.Context(), `DO $$ BEGIN PERFORM set_config('tandem.engine', 'on', true); UPDATE salesforce.lead SET title = 'Wrong' WHERE sfid = (SELECT min(sfid) FROM salesforce.lead WHERE title <> 'New title' AND NOT isdeleted); END $$`); err != nil {
+		t.Fatal(err)
+	}
+	fails(`Title: "Wrong" here, "`, "Lead", "Contact")
+	fails("1 record differs", "Lead")
+	fails("Nonsense", "Nonsense")
+	i.run("pause")
+	fails("everything is paused")
+}

@@ -2,10 +2,12 @@ package handlers
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/go-chi/chi/v5"
 
+	"github.com/tandem-sync/tandem/models"
 	"github.com/tandem-sync/tandem/templates"
 )
 
@@ -33,6 +35,9 @@ func (h *Handlers) ShowObjects(w http.ResponseWriter, r *http.Request) error {
 	return render(w, r, http.StatusOK, templates.Objects(props))
 }
 
+// differencesShown bounds the list of differences on an object's page.
+const differencesShown = 200
+
 // ShowObject shows one object: how it stands and what its last runs did.
 func (h *Handlers) ShowObject(w http.ResponseWriter, r *http.Request) error {
 	o, err := h.Models.ObjectDetail(r.Context(), chi.URLParam(r, "name"))
@@ -47,7 +52,34 @@ func (h *Handlers) ShowObject(w http.ResponseWriter, r *http.Request) error {
 	if p.Notices, err = h.Models.OpenNotices(r.Context(), o.Name, noticesShown); err != nil {
 		return err
 	}
-	return render(w, r, http.StatusOK, templates.Object(templates.ObjectProps{Page: p, Object: o}))
+	props := templates.ObjectProps{Page: p, Object: o, Shown: differencesShown}
+	if o.Check != nil && !o.Check.Same() {
+		if props.Differences, err = h.Models.Differences(r.Context(), o.Name, differencesShown); err != nil {
+			return err
+		}
+		c, err := h.Models.Connection(r.Context())
+		if err != nil && !errors.Is(err, models.ErrNotFound) {
+			return err
+		}
+		props.Instance = c.InstanceURL
+	}
+	return render(w, r, http.StatusOK, templates.Object(props))
+}
+
+// RequestCheck asks for one object to be compared with Salesforce.
+func (h *Handlers) RequestCheck(w http.ResponseWriter, r *http.Request) error {
+	return h.doObject(w, r, "flash.check", func(ctx context.Context, name, actor string) error {
+		_, err := h.Models.RequestCheck(ctx, name, actor)
+		return err
+	})
+}
+
+// RequestMend asks for what differs of one object to be read again.
+func (h *Handlers) RequestMend(w http.ResponseWriter, r *http.Request) error {
+	return h.doObject(w, r, "flash.mend", func(ctx context.Context, name, actor string) error {
+		_, err := h.Models.RequestMend(ctx, name, actor)
+		return err
+	})
 }
 
 // RequestResync asks for one object to be read again in full.

@@ -25,6 +25,9 @@ const (
 	RunSweep     RunKind = "sweep"      // compares the ids, to find what was purged
 )
 
+// Looks tells whether a run of this kind only looks, or reads again what is here already: it says nothing of whether the object is in sync.
+func (k RunKind) Looks() bool { return k == RunCheck || k == RunFormulas }
+
 // RunState says where a run is in its life.
 type RunState string
 
@@ -170,8 +173,8 @@ func (db *DB) TroubledRuns(ctx context.Context, object string) ([]Run, error) {
 }
 
 // turns groups the kinds of which an object has one run at a time working: the cycle's reading and what sends take turns,
-// and so does what reads all records.
-var turns = [][]RunKind{{RunFirstSync, RunChanges, RunSend}, {RunResync, RunFill, RunFormulas}, {RunCheck}, {RunSweep}}
+// and so does what reads all records: a check brings formulas up to date, which an older read must not take back.
+var turns = [][]RunKind{{RunFirstSync, RunChanges, RunSend}, {RunResync, RunFill, RunFormulas, RunCheck}, {RunSweep}}
 
 func turnsOf(k RunKind) []RunKind {
 	for _, group := range turns {
@@ -253,6 +256,9 @@ func (db *DB) FinishRun(ctx context.Context, id int64, o RunOutcome) error {
 		if err := tx.Model(&Run{}).Where("id = ?", id).Updates(set).Error; err != nil {
 			return err
 		}
+		if r.Kind.Looks() {
+			return wake(tx)
+		}
 		switch {
 		case o.State == RunSucceeded && r.Kind == RunSweep:
 			// Its ids were compared; that its records are in step is for the reads to say.
@@ -311,7 +317,23 @@ func (db *DB) PruneHistory(ctx context.Context) (int64, error) {
 	}
 	n := r.RowsAffected
 	r = db.gorm.WithContext(ctx).Exec(`DELETE FROM admin.cycles WHERE number IN (SELECT number FROM admin.cycles WHERE ended_at < ? ORDER BY number LIMIT 5000)`, limit)
-	return n, r.Error
+	if r.Error != nil {
+		return n, r.Error
+	}
+	return n, db.gorm.WithContext(ctx).Exec(`DELETE FROM admin.api_hours WHERE hour < ?`, limit).Error
+}
+
+// RunCount is how many runs of a kind ended in a state.
+type RunCount struct {
+	Kind  RunKind
+	State RunState
+	Runs  int64
+}
+
+// RunCounts counts the runs that ended in the last 24 hours.
+func (db *DB) RunCounts(ctx context.Context) ([]RunCount, error) {
+	var c []RunCount
+	return c, db.gorm.WithContext(ctx).Raw(`SELECT kind, state, count(*) AS runs FROM admin.runs WHERE ended_at > ? GROUP BY 1, 2 ORDER BY 1, 2`, db.Now().Add(-24*time.Hour)).Scan(&c).Error
 }
 
 // RequestResync asks for an object to be read again in full. A resync that is under way already is the answer to a second request.

@@ -173,7 +173,7 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 		coalesce((SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM ended_at - started_at))
 			FROM (SELECT * FROM admin.cycles WHERE ended_at IS NOT NULL ORDER BY number DESC LIMIT 20) l), 0) AS usual_seconds,
 		t."in", t.out, t.refused
-		FROM admin.state, (SELECT coalesce(sum(new + changed + deleted), 0) AS "in", coalesce(sum(sent), 0) AS out, coalesce(sum(refused), 0) AS refused
+		FROM admin.state, (SELECT coalesce(sum(new + changed + deleted), 0) AS "in", coalesce(sum(sent), 0) AS out, coalesce(sum(refused) FILTER (WHERE kind <> 'check'), 0) AS refused
 			FROM admin.runs WHERE requested_at >= date_trunc('day', ?::timestamptz AT TIME ZONE 'UTC') AT TIME ZONE 'UTC') t`,
 		now.Add(-workerSilence), now).Scan(&state).Error
 	if err != nil {
@@ -287,7 +287,8 @@ func (db *DB) objectStatuses(ctx context.Context, s *Status) error {
 		line.Backlog = backlogs[o.Name].of(line.ToSend + line.SetOut)
 		for i := range runs {
 			// Of a resync and a run of the cycle, the one that works is shown; one that waits for a person gives way to one that does not.
-			if runs[i].Object == o.Name && (line.Run == nil || runs[i].State == RunRunning && (runs[i].Phase != PhaseWaiting || line.Run.State != RunRunning)) {
+			// What only looks has a place of its own.
+			if runs[i].Object == o.Name && !runs[i].Kind.Looks() && (line.Run == nil || runs[i].State == RunRunning && (runs[i].Phase != PhaseWaiting || line.Run.State != RunRunning)) {
 				line.Run = &runs[i]
 			}
 		}
@@ -311,7 +312,13 @@ type ObjectDetail struct {
 	Behind time.Duration // how far the watermark is behind now; 0 if nothing was read yet
 	Causes []CauseCount  // why records of it are set aside
 	Runs   []Run         // the last ones
-	Series []CyclePoint  // what came in and went out in the last cycles, oldest first
+	Check  *CheckStatus  // what the last comparison with Salesforce found; nil if there was none
+	Look   *Run          // the check that is under way or was asked for
+	Failed *Run          // the last check, if it ended without a result
+
+	Formulas FormulaStatus
+
+	Series []CyclePoint // what came in and went out in the last cycles, oldest first
 }
 
 // CyclePoint is one bar of the chart of changes per cycle.
@@ -339,6 +346,9 @@ func (db *DB) ObjectDetail(ctx context.Context, name string) (ObjectDetail, erro
 			return d, err
 		}
 		if d.Runs, err = db.Runs(ctx, RunFilter{Object: name, Limit: 20}); err != nil {
+			return d, err
+		}
+		if err := db.checkDetail(ctx, &d); err != nil {
 			return d, err
 		}
 		// What is sent is of other runs than what is read; what was sent at once belongs to the cycle that it followed.

@@ -384,3 +384,46 @@ func percentOf(n *int) string {
 }
 
 func hourOf(h int) string { return fmt.Sprintf("%02d:00 UTC", h) }
+
+// checkWords says what the last check compared, and what it passed over with a reason.
+func checkWords(p Page, c models.CheckStatus) string {
+	words := []string{p.L.T("object.check_compared", "here", p.L.Number(c.Here), "there", p.L.Number(c.There), "ranges", p.L.Number(int64(c.Ranges)))}
+	if c.Refreshed > 0 {
+		words = append(words, p.L.N("object.check_refreshed", c.Refreshed))
+	}
+	if c.Explained > 0 {
+		words = append(words, p.L.N("object.check_explained", c.Explained))
+	}
+	if c.Moving > 0 {
+		words = append(words, p.L.N("object.check_moving", c.Moving))
+	}
+	return strings.Join(words, " ")
+}
+
+// lookText says what a check that is not over is at.
+func lookText(p Page, r models.Run) string {
+	switch {
+	case r.Error != "":
+		return p.L.T("object.check_waits", "error", r.Error)
+	case r.State == models.RunQueued, r.Phase == models.PhaseNone:
+		return p.L.T("object.check_asked")
+	case r.Phase == models.PhaseComparing:
+		return p.L.T("object.check_comparing", "read", p.L.Number(r.Read))
+	}
+	return p.L.T("object.check_reading", "read", p.L.Number(r.Read), "expected", p.L.Number(r.Expected))
+}
+
+// formulaWords says how fresh the object's formula fields are.
+func formulaWords(p Page, f models.FormulaStatus) string {
+	words := []string{p.L.N("object.formulas", int64(f.Fields))}
+	switch {
+	case f.Hours == 0:
+		words = append(words, p.L.T("object.formulas_never"))
+	default:
+		words = append(words, p.L.N("object.formulas_every", int64(f.Hours)))
+	}
+	if f.ReadAt != nil {
+		words = append(words, p.L.T("object.formulas_at", "ago", p.L.Ago(*f.ReadAt, p.Status.Now)))
+	}
+	return strings.Join(words, " ")
+}

@@ -46,7 +46,7 @@ const (
 // URLObject is an object's page.
 func URLObject(name string) string { return URLObjects + "/" + url.PathEscape(name) }
 
-// URLObjectDo is where an object's button posts to: resync, pause, resume, enable, disable.
+// URLObjectDo is where an object's button posts to: check, mend, resync, pause, resume, enable, disable.
 func URLObjectDo(name, verb string) string { return URLObject(name) + "/" + verb }
 
 // URLObjectFields is an object's page of fields.

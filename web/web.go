@@ -17,9 +17,6 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 	"github.com/go-chi/httprate"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/tandem-sync/tandem/handlers"
 	"github.com/tandem-sync/tandem/models"
@@ -101,7 +98,7 @@ func (s *Server) routes() http.Handler {
 	// For machines.
 	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("alive\n")) })
 	r.Get("/readyz", s.ready)
-	r.Handle("/metrics", metrics())
+	r.Handle("/metrics", metrics(s.config.Models, s.config.Log))
 	r.Handle(static.Prefix+"*", static.Handler())
 
 	r.Group(func(r chi.Router) {
@@ -156,6 +153,8 @@ func (s *Server) routes() http.Handler {
 					r.Post(templates.URLPause, do(h.Pause))
 					r.Post(templates.URLResume, do(h.Resume))
 					r.With(s.limit(30)).Post("/objects/{name}/resync", do(h.RequestResync))
+					r.With(s.limit(30)).Post("/objects/{name}/check", do(h.RequestCheck))
+					r.With(s.limit(30)).Post("/objects/{name}/mend", do(h.RequestMend))
 					r.Post("/objects/{name}/pause", do(h.PauseObject))
 					r.Post("/objects/{name}/resume", do(h.ResumeObject))
 					r.Post("/runs/{id}/cancel", do(h.CancelRun))
@@ -242,12 +241,6 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, _ = w.Write([]byte("ready\n"))
-}
-
-func metrics() http.Handler {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
 
 // limit bounds how often one address may do something in a minute.

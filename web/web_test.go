@@ -716,3 +716,141 @@ func TestBudgetOnPages(t *testing.T) {
 		t.Errorf("the next day's account is %+v, %v", b, err)
 	}
 }
+
+// Prometheus is told Tandem's own figures, from the rows.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.connect()
+	ctx := t.Context()
+	_, runs, err := s.models.OpenCycle(ctx, []string{"Lead", "Contact"})
+	err = errors.Join(err, s.models.WorkerSeen(ctx, "w"), s.models.NoteCalls(ctx, 7, models.Usage{Used: 100, Limit: 1000}),
+		s.models.FinishRun(ctx, runs[0].ID, models.RunOutcome{State: models.RunSucceeded}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sql := range []string{
+		`INSERT INTO mirror.objects (object, table_name, direction, describe, described_at, records) VALUES ('Lead', 'salesforce.lead', 'two-way', '{}', now(), 42)`,
+		`INSERT INTO mirror.watermarks (object, watermark) VALUES ('Lead', now() - interval '90 seconds')`,
+		`INSERT INTO mirror.checks (object, run_id, fields, state, ended_at) VALUES ('Lead', 1, '{Id}', 'done', now())`,
+		`INSERT INTO mirror.differences (object, sfid, kind, check_id) VALUES ('Lead', '00Q1', 'extra', 1)`,
+	} {
+		if _, err := s.pool.Exec(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, body, _ := s.visitor().get("/metrics")
+	for _, want := range []string{
+		"tandem_up 1", "tandem_connected 1", "tandem_workers ", "tandem_cycle_number 1", `tandem_cycle_state{state="syncing"} 1`, `tandem_cycle_state{state="paused"} 0`,
+		`tandem_object_records{object="Lead"} 42`, `tandem_object_behind_seconds{object="Lead"} 9`, `tandem_object_to_send{object="Lead"} 0`,
+		`tandem_object_refused{object="Lead"} 0`, `tandem_object_conflicts{object="Lead"} 0`, `tandem_object_differing{object="Lead"} 1`, `tandem_object_checked_timestamp_seconds{object="Lead"} 1`,
+		"tandem_api_calls_today 7", "tandem_api_budget_today 453", "tandem_api_org_calls_24h 100", "tandem_api_org_limit_24h 1000", `tandem_runs_24h{kind="first-sync",result="succeeded"} 1`,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("/metrics lacks %s", want)
+		}
+	}
+}
+
+// The object's page tells whether it is the same as Salesforce, lists what differs, and lets an operator check and mend.
+func TestCheckOnTheObjectsPage(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.connect()
+	ctx := t.Context()
+	p, viewer := s.signedIn(models.RoleOperator), s.signedIn(models.RoleViewer)
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := s.pool.Exec(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sees := func(who *person, wants ...string) {
+		t.Helper()
+		for _, lang := range []string{"en", "fr"} {
+			status, body, _ := who.get("/objects/Lead", "Accept-Language", lang)
+			if status != http.StatusOK {
+				t.Fatalf("the page answered %d: %s", status, body)
+			}
+			for _, want := range wants {
+				if yes := !strings.HasPrefix(want, "!"); strings.Contains(body, strings.TrimPrefix(want, "!")) != yes {
+					t.Errorf("in %s: want %s", lang, want)
+				}
+			}
+		}
+	}
+	sees(p, `data-testid="check-Lead"`, `data-testid="check-result"`, `!data-testid="check-chip"`)
+	sees(viewer, `!data-testid="check-Lead"`)
+	exec(`INSERT INTO mirror.objects (object, table_name, direction, describe, described_at) VALUES ('Lead', 'salesforce.lead', 'two-way', '{}', now())`)
+	exec(`INSERT INTO mirror.checks (object, run_id, fields, state, ended_at, here, there, ranges) VALUES ('Lead', 1, '{Id}', 'done', now(), 42, 42, 1)`)
+	sees(p, `class="chip green" data-testid="check-chip"`, `!data-testid="mend-Lead"`)
+	exec(`INSERT INTO mirror.differences (object, sfid, field, kind, here, there, check_id) VALUES ('Lead', '00Q000000000001AAA', 'City', 'differs', '<b>Here</b>', NULL, 1), ('Lead', '00Q000000000002AAA', '', 'missing', NULL, NULL, 1)`)
+	sees(p, `class="chip red" data-testid="check-chip"`, `data-testid="mend-Lead"`, `data-testid="difference-00Q000000000001AAA"`, "&lt;b&gt;Here&lt;/b&gt;", `data-testid="difference-00Q000000000002AAA"`)
+	if status, _, to := p.post("/objects/Lead/check", nil); status != http.StatusSeeOther || to == "" {
+		t.Errorf("asking for a check answered %d", status)
+	}
+	sees(p, `data-testid="check-running"`, `!data-testid="check-Lead"`, `!data-testid="mend-Lead"`)
+	if status, body, _ := p.post("/objects/Lead/mend", nil); status != http.StatusConflict || !strings.Contains(body, "under way") {
+		t.Errorf("mending beside a check answered %d", status)
+	}
+	for _, path := range []string{"/objects/Lead/check", "/objects/Lead/mend"} {
+		if status, _, _ := viewer.post(path, nil); status != http.StatusForbidden {
+			t.Errorf("a viewer's %s answered %d", path, status)
+		}
+	}
+	runs, err := s.models.ActiveRuns(ctx)
+	if err != nil || len(runs) != 1 || runs[0].Kind != models.RunCheck {
+		t.Fatalf("%+v, %v", runs, err)
+	}
+	if err := s.models.FinishRun(ctx, runs[0].ID, models.RunOutcome{State: models.RunFailed, Error: "Too much <differs>"}); err != nil {
+		t.Fatal(err)
+	}
+	sees(p, `data-testid="check-failed"`, "Too much &lt;differs&gt;", `data-testid="mend-Lead"`)
+	if o, err := s.models.Object(ctx, "Lead"); err != nil || o.Error != "" {
+		t.Errorf("a check that failed made the object fail: %q, %v", o.Error, err)
+	}
+}
+
+// The nightly check: once after its hour, for what was synced before; what was missed while nothing ran is made up for.
+func TestChecksDue(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.connect()
+	ctx := t.Context()
+	now := time.Date(2026, 11, 25, 1, 0, 0, 0, time.UTC)
+	s.models.Now = func() time.Time { return now }
+	if _, err := s.pool.Exec(ctx, `UPDATE admin.objects SET first_synced_at = '2026-11-24 12:00Z' WHERE name IN ('Lead', 'Contact', 'Account'); UPDATE admin.objects SET paused = true WHERE name = 'Account'`); err != nil {
+		t.Fatal(err)
+	}
+	asked := func(when string, want int) {
+		t.Helper()
+		for range 2 {
+			if err := s.models.RequestChecksDue(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runs, err := s.models.Runs(ctx, models.RunFilter{Kind: models.RunCheck})
+		if err != nil || len(runs) != want {
+			t.Errorf("%s: %d checks were asked for, %v, want %d", when, len(runs), err, want)
+		}
+		for _, r := range runs {
+			if r.Active() {
+				if err := s.models.FinishRun(ctx, r.ID, models.RunOutcome{State: models.RunSucceeded}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	asked("before the hour", 0)
+	now = now.Add(90 * time.Minute)
+	asked("after the hour", 2)
+	now = now.Add(20 * time.Hour)
+	asked("the same day", 2)
+	now = now.Add(40 * time.Hour)
+	asked("two days later", 4)
+	if err := s.models.SetSyncSettings(ctx, models.SyncSettings{CheckHour: -1, BrakePercent: 10}, "test"); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(48 * time.Hour)
+	asked("switched off", 4)
+}

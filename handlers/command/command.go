@@ -82,6 +82,7 @@ var commands = []command{
 	{"pause", "[NAME]", "command.pause", pause},
 	{"resume", "[NAME]", "command.resume", resume},
 	{"approve", "[--yes]", "command.approve", approve},
+	{"verify", "[NAME...]", "command.verify", verify},
 	{"status", "[--json]", "command.status", status},
 	{"user", "add EMAIL --role ROLE | reset-password EMAIL", "command.user", user},
 }

@@ -26,10 +26,7 @@ func (p *piece) readChanges(ctx context.Context, mark mirror.Watermark) (outcome
 	if err != nil {
 		return outcome{}, err
 	}
-	from := mark.At.Add(-p.LookBack)
-	if covered := mark.CoveredAt.Add(-coveredMargin); !mark.CoveredAt.IsZero() && covered.Before(from) {
-		from = covered
-	}
+	from := p.changesFrom(mark)
 	if p.asksCovered(mark, now) {
 		if err := p.askCovered(ctx, now); err != nil {
 			return outcome{}, err
@@ -48,6 +45,15 @@ func (p *piece) readChanges(ctx context.Context, mark mirror.Watermark) (outcome
 		return p.readQuery(ctx, mark, r)
 	}
 	return p.readScoped(ctx, mark, r, since)
+}
+
+// changesFrom is how far below the watermark the next reading of changes begins.
+func (p *piece) changesFrom(mark mirror.Watermark) time.Time {
+	from := mark.At.Add(-p.LookBack)
+	if covered := mark.CoveredAt.Add(-coveredMargin); !mark.CoveredAt.IsZero() && covered.Before(from) {
+		from = covered
+	}
+	return from
 }
 
 // scopeCalls bounds how many pages of ids one read of changes asks for.

@@ -74,6 +74,7 @@ type Engine struct {
 	edited  atomic.Bool // somebody changed something here since it was last looked; only a hint, the rows tell
 	clients clientCache
 	spent   atomic.Int64    // calls of this process that are not in the day's account yet
+	dueAt   time.Time       // when it was last looked what is due by the clock; only Step touches it, one at a time
 	stopCtx context.Context // ends when this process is told to stop
 }
 

@@ -143,6 +143,13 @@ func (e *Engine) dropCanceled(ctx context.Context, run models.Run) error {
 	if run.State != models.RunCanceled {
 		return nil
 	}
+	if run.Kind == models.RunCheck {
+		c, begun, err := e.Mirror.CheckOf(ctx, run.ID)
+		if err != nil || !begun || c.State == mirror.CheckDone {
+			return err
+		}
+		return e.Mirror.DropCheck(ctx, c.ID)
+	}
 	if run.Kind == models.RunSweep {
 		return e.Mirror.DropSweep(ctx, run.ID)
 	}
@@ -155,9 +162,11 @@ func (e *Engine) dropCanceled(ctx context.Context, run models.Run) error {
 
 // kinds are the runs that do something else than read all or what changed: each does one bounded piece and says how it goes on.
 var kinds = map[models.RunKind]func(*piece, context.Context) (outcome, error){
-	models.RunFill:  (*piece).fill,
-	models.RunSweep: (*piece).sweep,
-	models.RunSend:  (*piece).send,
+	models.RunSend:     (*piece).send,
+	models.RunFill:     (*piece).fill,
+	models.RunSweep:    (*piece).sweep,
+	models.RunCheck:    (*piece).check,
+	models.RunFormulas: (*piece).formulas,
 }
 
 // besideLoads are the loads that runs beside the cycle make.

@@ -67,6 +67,9 @@ func (e *Engine) Step(ctx context.Context) error {
 	if err := e.queueLook(ctx); err != nil {
 		return err
 	}
+	if err := e.requestDue(ctx); err != nil {
+		return err
+	}
 	return e.queueRuns(ctx)
 }
 
@@ -97,6 +100,9 @@ func (e *Engine) turnCycle(ctx context.Context) error {
 				return err
 			}
 			if err := e.Mirror.PruneLoads(ctx); err != nil {
+				return err
+			}
+			if err := e.Mirror.Prune(ctx); err != nil {
 				return err
 			}
 		}
