@@ -46,7 +46,7 @@ verify: ## Fails if a generated file is not up to date.
 race: ## All tests, race detector on, browser tests included.
 	go test -race -count=1 -timeout 20m ./...
 
-bench: postgresql build ## The first sync against psql \copy of the same CSV, in one run. ROWS=1000000 for the whole million.
+bench: postgresql build ## What capture costs an edit, and the first sync against psql \copy of the same CSV, in one run. ROWS=1000000 for the whole million.
 	go run ./tools/bench -rows $${ROWS:-200000} -rounds $${ROUNDS:-3}
 
 # npm's jsforce runs in make test too. The command line client is some 500 MB and wants Node 22, which comes with it where the machine's

@@ -34,7 +34,7 @@ var arrows = map[string][]string{
 	"sync/engine":           {"models", "sync/mirror", "sync/salesforce", "sync/sobject"},
 	"sync/engine/otherorg":  {},
 	"sync/simorg":           {},
-	"tools/bench":           {"models/localpg", "sync/salesforce", "sync/simorg"},
+	"tools/bench":           {"models/localpg", "sync/mirror", "sync/salesforce", "sync/simorg", "sync/sobject"},
 }
 
 // top are the names that may stand at the root.

@@ -72,12 +72,6 @@ func retype(ctx context.Context, tx pgx.Tx, table, name, from, to, describeType 
 		if _, err := tx.Exec(ctx, "LOCK TABLE "+relation(table)+" IN ACCESS EXCLUSIVE MODE"); err != nil {
 			return err
 		}
-		// A column that a trigger's condition names cannot be converted. The triggers are made again in this same transaction.
-		for _, name := range captureTriggers {
-			if _, err := tx.Exec(ctx, fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", name, relation(table))); err != nil {
-				return err
-			}
-		}
 		var misfits int64
 		var samples []string
 		sql := fmt.Sprintf(`SELECT count(*), coalesce((array_agg(left(%[1]s::text, 60)))[1:3], '{}') FROM %[2]s WHERE %[1]s IS NOT NULL AND (%[3]s) IS NOT TRUE`,

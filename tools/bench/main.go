@@ -2,6 +2,8 @@
 // that what else the machine does meets both alike. It reports medians and their ratio, the program's peak memory, and whether
 // both tables hold the same. Only the ratios travel; absolute figures belong to the machine.
 //
+// Before that it measures what the capture of edits costs a row: see capture.go.
+//
 // The org is the simulated one, making its records on the same cores, uncompressed; psql reads a file. That is in psql's favour.
 package main
 
@@ -35,13 +37,16 @@ func main() {
 	binary := flag.String("tandem", "bin/tandem", "the program to measure")
 	least := flag.Float64("least", 1.2, "the ratio of rows per second to psql's below which the run fails")
 	most := flag.Int64("most-mib", 128, "the peak memory in MiB above which the run fails")
+	only := flag.String("only", "", "measure one thing: load, or capture")
 	verbose := flag.Bool("v", false, "also tell where the time of each round went")
 	flag.Parse()
-	if err := run(context.Background(), *binary, *rows, *fields, *rounds, *least, *most, *verbose); err != nil {
+	if err := run(context.Background(), *binary, *rows, *fields, *rounds, *least, *most, *verbose, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
+
+var errMissed = errors.New("the goal is missed")
 
 // bench is one run's setting: a private PostgreSQL, an org, and the file that psql reads.
 type bench struct {
@@ -54,7 +59,7 @@ type bench struct {
 	verbose     bool
 }
 
-func run(ctx context.Context, binary string, rows, fields, rounds int, least float64, mostMiB int64, verbose bool) error {
+func run(ctx context.Context, binary string, rows, fields, rounds int, least float64, mostMiB int64, verbose bool, only string) error {
 	dir, err := os.MkdirTemp(benchRoot(), "tandem-bench-")
 	if err != nil {
 		return err
@@ -68,6 +73,14 @@ func run(ctx context.Context, binary string, rows, fields, rounds int, least flo
 		return err
 	}
 	defer func() { _ = b.pg.Stop(context.WithoutCancel(ctx)) }()
+	if only != "load" {
+		if err := b.capture(ctx, max(rounds, 3)); err != nil {
+			return err
+		}
+	}
+	if only == "capture" {
+		return nil
+	}
 	stopOrg, err := b.startOrg(ctx, fields)
 	if err != nil {
 		return err
@@ -108,7 +121,7 @@ func run(ctx context.Context, binary string, rows, fields, rounds int, least flo
 	fmt.Printf("median: tandem %.2f s, psql \\copy %.2f s, ratio %.2f (at least %.2f wanted), peak memory %d MiB (at most %d wanted), contents equal\n",
 		median(tandem), median(psql), ratio, least, peak, mostMiB)
 	if ratio < least || peak > mostMiB {
-		return errors.New("the goal is missed")
+		return errMissed
 	}
 	return nil
 }
