@@ -47,7 +47,7 @@ func (c *Client) QueryTogether(ctx context.Context, questions []Question, each f
 		if err != nil && (IsTransient(err) || IsHalting(err) || ctx.Err() != nil || !answered || api.Op == opQuery) {
 			return err // what is wrong with one query is no refusal of composite requests
 		}
-		if err != nil {
+		if isMissing(err) {
 			c.noComposite.Store(true)
 			c.cfg.Log.Warn("the org refuses composite requests; queries go one by one", "error", err)
 		}
@@ -202,9 +202,11 @@ func (c *Client) UpdateAndRead(ctx context.Context, object string, records []Rec
 			return nil
 		}))
 	})
-	if api, ok := errors.AsType[*APIError](err); ok && !IsTransient(err) && !IsHalting(err) && api.Code != CodeMalformedReply && ctx.Err() == nil {
+	if isMissing(err) {
 		c.noComposite.Store(true)
 		c.cfg.Log.Warn("the org refuses composite requests; records are written without being read back", "error", err)
+	}
+	if api, ok := errors.AsType[*APIError](err); ok && !IsTransient(err) && !IsHalting(err) && api.Code != CodeMalformedReply && ctx.Err() == nil {
 		return c.UpdateRecords(ctx, records, how)
 	}
 	if err != nil {

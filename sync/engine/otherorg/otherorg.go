@@ -350,6 +350,8 @@ func (o *Org) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method == "GET" && part[0] == "sobjects":
 		o.sobjects(w, r, part[1:])
+	case part[0] == "sobjects":
+		o.write(w, r, part[1:], body)
 	case r.Method == "GET" && (part[0] == "query" || part[0] == "queryAll"):
 		o.query(w, r, part)
 	case part[0] == "jobs" && len(part) > 1 && part[1] == "query":
@@ -361,6 +363,70 @@ func (o *Org) serve(w http.ResponseWriter, r *http.Request) {
 	default:
 		o.strange = append(o.strange, r.Method+" "+path)
 		o.refuse(w, r, 404, "NOT_FOUND", "The requested resource does not exist")
+	}
+}
+
+// write creates, changes or deletes one record. A lead whose name asks for it is refused.
+func (o *Org) write(w http.ResponseWriter, r *http.Request, part []string, body []byte) {
+	d := o.objects[part[0]]
+	var set map[string]any
+	if d == nil || len(part) > 2 || r.Method != "DELETE" && json.Unmarshal(body, &set) != nil {
+		o.strange = append(o.strange, r.Method+" "+r.URL.Path)
+		o.refuse(w, r, 404, "NOT_FOUND", "The requested resource does not exist")
+		return
+	}
+	for name, v := range set {
+		f, known := d.field(name)
+		switch {
+		case !known:
+			o.refuse(w, r, 400, "INVALID_FIELD", "No such column '"+name+"' on sobject of type "+d.name)
+			return
+		case f.readOnly:
+			o.refuse(w, r, 400, "INVALID_FIELD_FOR_INSERT_UPDATE", "Unable to create/update fields: "+name+". Please check the security settings of this field.")
+			return
+		case v == "REFUSE ME":
+			o.refuse(w, r, 400, "FIELD_CUSTOM_VALIDATION_EXCEPTION", "No such person, please")
+			return
+		}
+		if n, isNumber := v.(float64); isNumber {
+			text := strconv.FormatFloat(n, 'f', -1, 64)
+			set[name] = Number{text, text}
+		}
+	}
+	now := time.Now().UTC().Truncate(time.Second)
+	row := map[string]any{"Id": ID(d.prefix, len(d.rows)+1), "CreatedDate": now, "IsDeleted": false}
+	if _, ok := d.field("IsConverted"); ok {
+		row["IsConverted"] = false
+	}
+	if len(part) == 2 {
+		i := slices.IndexFunc(d.rows, func(row map[string]any) bool { return row["Id"] == part[1] })
+		if i < 0 {
+			o.refuse(w, r, 404, "NOT_FOUND", "Provided external ID field does not exist or is not accessible: "+part[1])
+			return
+		}
+		if row = d.rows[i]; row["IsDeleted"] == true {
+			o.refuse(w, r, 404, "ENTITY_IS_DELETED", "entity is deleted")
+			return
+		}
+	}
+	row["LastModifiedDate"], row["SystemModstamp"] = now, now
+	switch {
+	case r.Method == "POST" && len(part) == 1:
+		for name, v := range set {
+			row[name] = v
+		}
+		d.rows = append(d.rows, row)
+		o.reply(w, r, 201, "application/json;charset=UTF-8", []byte(`{"id":"`+row["Id"].(string)+`","success":true,"errors":[]}`))
+	case r.Method == "PATCH" && len(part) == 2:
+		for name, v := range set {
+			row[name] = v
+		}
+		w.WriteHeader(204)
+	case r.Method == "DELETE" && len(part) == 2:
+		row["IsDeleted"] = true
+		w.WriteHeader(204)
+	default:
+		o.refuse(w, r, 405, "METHOD_NOT_ALLOWED", "HTTP Method '"+r.Method+"' not allowed.")
 	}
 }
 
@@ -554,8 +620,11 @@ func (d *object) test(s string) (func(map[string]any) bool, string) {
 			return nil, "no such column " + name
 		}
 		return func(r map[string]any) bool {
-			id, _ := r[f.Name].(string)
-			return id != "" && strings.Contains(list, id[:15])
+			v, _ := r[f.Name].(string)
+			if f.Kind != "id" && f.Kind != "reference" {
+				return v != "" && strings.Contains(strings.ToLower(list), "'"+strings.ToLower(v)+"'")
+			}
+			return v != "" && strings.Contains(list, v[:15])
 		}, ""
 	}
 	for _, op := range []string{">=", "<=", "!=", "=", ">", "<"} {
@@ -577,7 +646,7 @@ func (d *object) test(s string) (func(map[string]any) bool, string) {
 			want = at.UTC().Format(time.RFC3339)
 		}
 		return func(r map[string]any) bool {
-			have := ""
+			var have string
 			switch v := r[f.Name].(type) {
 			case time.Time:
 				have = v.UTC().Format(time.RFC3339)

@@ -1,0 +1,96 @@
+package engine_test
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/tandem-sync/tandem/models"
+	"github.com/tandem-sync/tandem/models/localpg/pgtest"
+	"github.com/tandem-sync/tandem/sync/engine"
+	"github.com/tandem-sync/tandem/sync/engine/otherorg"
+	"github.com/tandem-sync/tandem/sync/mirror"
+)
+
+// An org that takes neither composite requests nor collections is written to record by record, with the same outcome: what was edited, made
+// and deleted here is there, a person whom it has is not doubled, and what it refuses is set aside.
+func TestSendingToAnOrgWithoutCollections(t *testing.T) {
+	t.Parallel()
+	o := otherorg.New(t)
+	pool := pgtest.Pool(t, migrate)
+	keys, err := models.LoadKey(filepath.Join(t.TempDir(), "secret.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := models.Open(pool, keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, pool: pool, models: db, mirror: mirror.New(pool)}
+	w.config = engine.Config{
+		Pool: pool, Models: db, Mirror: w.mirror, AllowLocalOrg: true, Rest: time.Hour, Tick: 50 * time.Millisecond,
+		StopWithin: time.Second, LockWait: 2 * time.Millisecond, LostWait: 10 * time.Millisecond,
+	}
+	ctx := t.Context()
+	c, err := engine.Tester{AllowLocalOrg: true}.Test(ctx, models.Connection{LoginURL: o.URL, Auth: models.AuthClientCredentials, ClientID: otherorg.ClientID, ClientSecret: models.NewSecret(otherorg.ClientSecret)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.State = models.StateConnected
+	if err := db.SaveConnection(ctx, c, "test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.EnableStandardObjects(ctx, c.Report.Visible); err != nil {
+		t.Fatal(err)
+	}
+	w.exec(`UPDATE admin.state SET send_at_once = false`)
+	w.onlyPeople()
+	w.exec(`UPDATE admin.objects SET delete_allowed = true WHERE name = 'Contact'`)
+	w.approve(true)
+	w.work()
+	w.cycle()
+
+	there := func(object, id, field string) (value any) {
+		o.Each(object, func(_ []otherorg.Field, r map[string]any) {
+			if r["Id"] == id {
+				value = r[field]
+			}
+		})
+		return value
+	}
+	edited, met, deleted, known := o.Nth("Lead", 3), o.Nth("Lead", 4), o.Nth("Contact", 3), o.Nth("Lead", 5)
+	o.Write("Lead", met, map[string]any{"Company": "Changed there"})
+	before := o.Alive("Lead")
+	w.exec(`UPDATE salesforce.lead SET company = 'Changed here', description = E'two\r\nlines', annualrevenue = 12.5, firstname = NULL WHERE sfid = ANY($1)`, []string{edited, met})
+	w.exec(`DELETE FROM salesforce.contact WHERE sfid = $1`, deleted)
+	made := w.insert(`INSERT INTO salesforce.lead (lastname, company, email) VALUES ('Made', 'Here', 'made@here.example')`)
+	linked := w.insert(`INSERT INTO salesforce.lead (lastname, company, email) VALUES ('LastName 5', 'Company 5', 'person.5@example.org')`)
+	refused := w.insert(`INSERT INTO salesforce.lead (lastname) VALUES ('REFUSE ME')`)
+	w.exec(`DELETE FROM salesforce.contact WHERE email = 'person.5@example.org'`)
+	w.cycle()
+	if got := there("Lead", edited, "Company"); got != "Changed here" || there("Lead", edited, "Description") != "two\r\nlines" || there("Lead", edited, "FirstName") != nil {
+		t.Errorf("the edited lead has %v, %v and %v", got, there("Lead", edited, "Description"), there("Lead", edited, "FirstName"))
+	}
+	if got := there("Lead", met, "Company"); got != "Changed there" || there("Lead", met, "Description") != "two\r\nlines" {
+		t.Errorf("the lead that both sides changed has %v and %v", got, there("Lead", met, "Description"))
+	}
+	if there("Contact", deleted, "IsDeleted") != true {
+		t.Error("the contact that was deleted here is alive there")
+	}
+	if id := w.sfid("lead", made); there("Lead", id, "LastName") != "Made" {
+		t.Errorf("the new lead is %q", id)
+	}
+	if code, message := w.refusal("Lead", refused); code != "FIELD_CUSTOM_VALIDATION_EXCEPTION" {
+		t.Errorf("%s: %s", code, message)
+	}
+	if id := w.sfid("lead", linked); id != known && id != "" {
+		t.Errorf("the row of a known person is %q, want %q or a refusal", id, known)
+	}
+	if n := o.Alive("Lead") - before; n != 1 {
+		t.Errorf("%d leads were made, want one", n)
+	}
+	if s := o.Strange(); len(s) > 0 {
+		t.Errorf("requests that the documentation does not know: %v", s)
+	}
+	w.cycle()
+}
