@@ -837,3 +837,50 @@ func TestVerify(t *testing.T) {
 	i.run("pause")
 	fails("everything is paused")
 }
+
+// What waits for a yes is shown in numbers on the command line; without somebody to answer it stays open, and the command fails.
+func TestApprove(t *testing.T) {
+	t.Parallel()
+	i := install(t)
+	if out := i.run("approve"); !strings.Contains(out, "Nothing waits") {
+		t.Errorf("with nothing to ask it said %q", out)
+	}
+	if _, err := i.pool.Exec(t.Context(), `INSERT INTO admin.approvals (kind, counts, asked_at) VALUES ('first-send', '{"Lead.create": 1234}', now())`); err != nil {
+		t.Fatal(err)
+	}
+	answer := func() (open bool, answer *bool) {
+		t.Helper()
+		if err := i.pool.QueryRow(t.Context(), `SELECT answered_at IS NULL, answer FROM admin.approvals ORDER BY id DESC LIMIT 1`).Scan(&open, &answer); err != nil {
+			t.Fatal(err)
+		}
+		return open, answer
+	}
+	for said, wants := range map[string]bool{"": true, "perhaps\n": true, "no\n": false} {
+		cmd := i.command("approve")
+		cmd.Stdin = strings.NewReader(said)
+		out, err := cmd.CombinedOutput()
+		if open, _ := answer(); err == nil || open != wants || !wants && !strings.Contains(string(out), "1,234") {
+			t.Errorf("answered with %q: %v, open %t, it said %s", said, err, open, out)
+		}
+		if !wants {
+			break
+		}
+	}
+	if _, err := i.pool.Exec(t.Context(), `UPDATE admin.approvals SET answered_at = NULL, answer = NULL, answered_by = ''`); err != nil {
+		t.Fatal(err)
+	}
+	out := i.run("approve", "--yes")
+	if open, yes := answer(); open || yes == nil || !*yes || !strings.Contains(out, "1,234") {
+		t.Errorf("--yes left it open: %t, and said %s", open, out)
+	}
+}
+
+// The demo shows sending at work without anybody's help: the first sending is approved, edits are accepted, and some are refused.
+func TestDemoHasLifeOnBothSides(t *testing.T) {
+	t.Parallel()
+	i := install(t, "TANDEM_REST=2s")
+	i.start("demo", "--leads", "60", "--contacts", "40", "--tasks", "20", "--events", "10", "--life", "120", "--marketing", "1200")
+	i.until("an edit of the marketing team was accepted", `SELECT EXISTS (SELECT FROM mirror.settled WHERE outcome = 'accepted' AND application = 'marketing demo')`)
+	i.until("one was refused with a rule's own words", `SELECT EXISTS (SELECT FROM mirror.refusals WHERE direction = 'out' AND message = 'A hot lead needs a phone number.')`)
+	i.until("a new lead of theirs is in Salesforce", `SELECT EXISTS (SELECT FROM salesforce.lead WHERE sfid IS NOT NULL AND email LIKE '%@signup.example')`)
+}

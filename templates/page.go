@@ -97,6 +97,14 @@ func runText(l *locale.Locale, r models.Run) string {
 		return l.T("object.preparing", "expected", l.Number(r.Expected))
 	case r.Phase == models.PhaseFinishing:
 		return l.T("object.finishing")
+	case r.Phase == models.PhaseWaiting:
+		return l.T("run.waits_for_yes")
+	case r.Kind == models.RunSend && r.Sent > 0:
+		return l.N("run.sending_n", r.Sent)
+	case r.Kind == models.RunSend:
+		return l.T("object.state.sending")
+	case r.Phase == models.PhaseComparing:
+		return l.T("run.comparing")
 	case r.Expected > 0:
 		return l.T("object.reading_of", "read", l.Number(r.Read), "expected", l.Number(r.Expected))
 	case r.Read > 0:
@@ -119,6 +127,9 @@ func runChip(p Page, r models.Run) chip {
 	case models.RunSucceeded:
 		if r.Refused > 0 {
 			return chip{"amber", "●", l.N("run.done_refused", r.Refused)}
+		}
+		if r.Conflicts > 0 {
+			return chip{"amber", "●", l.N("run.done_conflicts", r.Conflicts)}
 		}
 		return chip{"green", "✓", l.T("run.state.succeeded")}
 	case models.RunFailed:
