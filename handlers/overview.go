@@ -16,6 +16,9 @@ func (h *Handlers) ShowOverview(w http.ResponseWriter, r *http.Request) error {
 	if p.Notices, err = h.Models.OpenNotices(r.Context(), "", noticesShown); err != nil {
 		return err
 	}
+	if err := h.Models.TellBacklogs(r.Context(), &p.Status); err != nil {
+		return err
+	}
 	return render(w, r, http.StatusOK, templates.Overview(p))
 }
 

@@ -46,6 +46,20 @@ func (m moves) of(now int64) Backlog {
 	return b
 }
 
+// TellBacklogs adds to a status how each object's backlog has moved. It looks at a day of settled edits, so only pages that show
+// it ask.
+func (db *DB) TellBacklogs(ctx context.Context, s *Status) error {
+	all, err := db.backlogs(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range s.Objects {
+		o := &s.Objects[i]
+		o.Backlog = all[o.Name].of(o.ToSend + o.SetOut)
+	}
+	return nil
+}
+
 func (db *DB) backlogs(ctx context.Context) (map[string]moves, error) {
 	var rows []struct {
 		Object        string

@@ -82,7 +82,7 @@ type ObjectStatus struct {
 	Deleted            int64            `json:"-"`
 	OldestToSend       *time.Time       `json:"-"`
 	SetOut             int64            `json:"-"` // of Refused, the local changes that Salesforce refused
-	Backlog            Backlog          `json:"-"`
+	Backlog            Backlog          `json:"-"` // see TellBacklogs
 	Run                *Run             `json:"-"` // the one under way
 	Hours              [24]HourActivity `json:"-"` // the last 24 hours, oldest first
 }
@@ -255,10 +255,6 @@ func (db *DB) objectStatuses(ctx context.Context, s *Status) error {
 	if err != nil {
 		return err
 	}
-	backlogs, err := db.backlogs(ctx)
-	if err != nil {
-		return err
-	}
 	var hours []struct {
 		Object  string
 		Hour    int
@@ -284,7 +280,6 @@ func (db *DB) objectStatuses(ctx context.Context, s *Status) error {
 			}
 		}
 		line.SetOut = out[o.Name]
-		line.Backlog = backlogs[o.Name].of(line.ToSend + line.SetOut)
 		for i := range runs {
 			// Of a resync and a run of the cycle, the one that works is shown; one that waits for a person gives way to one that does not.
 			// What only looks has a place of its own.
@@ -332,6 +327,9 @@ type CyclePoint struct {
 func (db *DB) ObjectDetail(ctx context.Context, name string) (ObjectDetail, error) {
 	s, err := db.Status(ctx)
 	if err != nil {
+		return ObjectDetail{}, err
+	}
+	if err := db.TellBacklogs(ctx, &s); err != nil {
 		return ObjectDetail{}, err
 	}
 	for _, o := range s.Objects {

@@ -331,14 +331,6 @@ func splitNames(s string) []string {
 	return parts
 }
 
-func refusedTotal(s models.Status) int64 {
-	var n int64
-	for _, o := range s.Objects {
-		n += o.Refused
-	}
-	return n
-}
-
 func failedObjects(s models.Status) []models.ObjectStatus {
 	var failed []models.ObjectStatus
 	for _, o := range s.Objects {

@@ -157,6 +157,9 @@ func TestBacklog(t *testing.T) {
 	s.exec(`INSERT INTO mirror.outbox (object, row_id, operation, changed) SELECT 'Lead', i, 'update', '{}' FROM generate_series(4, 7) i`)
 	s.exec(`INSERT INTO mirror.settled (seq, object, row_id, operation, base, changed, made_by, application, made_at, outcome) SELECT 1000 + i, 'Lead', i, 'update', '{}', '{}', '', '', now() - interval '3 hours', 'accepted' FROM generate_series(1, 2) i`)
 	status, err := s.models.Status(t.Context())
+	if err == nil {
+		err = s.models.TellBacklogs(t.Context(), &status)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

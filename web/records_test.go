@@ -17,14 +17,12 @@ import (
 func describe(name string, fields ...sobject.Field) sobject.Schema {
 	s := sobject.Schema{Name: name, Label: name, LabelPlural: name + "s", Queryable: true, Createable: true, Updateable: true, Deletable: true}
 	s.Fields = append([]sobject.Field{{Name: "Id", Type: "id", Label: name + " ID"}}, fields...)
-	for _, f := range []sobject.Field{
+	s.Fields = append(s.Fields, []sobject.Field{
 		{Name: "IsDeleted", Type: "boolean", Label: "Deleted"},
 		{Name: "CreatedDate", Type: "datetime", Label: "Created Date"},
 		{Name: "CreatedById", Type: "reference", Label: "Created By", ReferenceTo: []string{"User"}},
 		{Name: "SystemModstamp", Type: "datetime", Label: "System Modstamp"},
-	} {
-		s.Fields = append(s.Fields, f)
-	}
+	}...)
 	return s
 }
 

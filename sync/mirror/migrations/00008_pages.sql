@@ -40,8 +40,8 @@ CREATE VIEW mirror.described_fields AS
         ON d.object = f.object AND d.described ->> 'name' = f.field;
 
 -- What came into the outbox and what left it settled, in each of the last 24 hours: how the backlog moves.
-CREATE INDEX settled_at ON mirror.settled (settled_at);
-CREATE INDEX settled_made_at ON mirror.settled (made_at);
+CREATE INDEX settled_at ON mirror.settled (settled_at) INCLUDE (object);
+CREATE INDEX settled_made_at ON mirror.settled (made_at) INCLUDE (object);
 CREATE VIEW mirror.backlog_hours AS
     SELECT object, hour, sum(entered)::bigint AS entered, sum(gone)::bigint AS gone FROM (
         SELECT object, floor(extract(epoch FROM now() - made_at) / 3600)::int AS hour, count(*) AS entered, 0 AS gone
