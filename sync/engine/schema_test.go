@@ -106,7 +106,20 @@ func TestAFillReadsNothingElse(t *testing.T) {
 	if err := tx.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	// So many fields at once that no address holds their names.
+	for i := range 650 {
+		if err := w.org.AddField("Campaign", simorg.FieldSpec{Name: fmt.Sprintf("Some_Rather_Long_Field_%03d__c", i), Type: "string", Length: 20}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.org.Update("Campaign", w.ids("Campaign")[0], map[string]any{"Some_Rather_Long_Field_649__c": "the last"}); err != nil {
+		t.Fatal(err)
+	}
 	w.cycle()
+	w.until("the wide fill ended", func() bool {
+		return scalar[int](w, `SELECT count(*) FROM admin.runs WHERE object = 'Campaign' AND kind = 'fill' AND state = 'succeeded'`) == 2
+	})
+	w.equalObject("Campaign")
 	w.until("the second fill ended", func() bool {
 		return scalar[int](w, `SELECT count(*) FROM admin.runs WHERE object = 'Lead' AND kind = 'fill' AND state = 'succeeded'`) == 2
 	})

@@ -260,6 +260,12 @@ func (e *ensuring) captureSQL(function string, columns []captured) []string {
 		line("PERFORM pg_notify('tandem_outbox', %[1]s), set_config('tandem.told', %[1]s, true);", object)
 		line("END IF;")
 	}
+	// A record that no longer meets the object's filter has stopped syncing: what could not be sent must not be accepted.
+	inScope := func() {
+		line("IF OLD.sfid IS NOT NULL AND EXISTS (SELECT FROM mirror.out_of_scope s WHERE s.object = %s AND s.sfid = OLD.sfid) THEN", object)
+		line("PERFORM mirror.refuse_out_of_scope(%s, %s, OLD.sfid);", literal(e.table), literal(label))
+		line("END IF;")
+	}
 	line("DECLARE b jsonb := '{}'; c jsonb := '{}'; v text;")
 	line("BEGIN")
 	line("IF TG_OP = 'UPDATE' THEN")
@@ -279,6 +285,7 @@ func (e *ensuring) captureSQL(function string, columns []captured) []string {
 		line("END IF;")
 	}
 	line("IF c <> '{}' THEN")
+	inScope()
 	write("update", "NEW", "b", "c")
 	line("END IF;")
 	line("ELSIF TG_OP = 'INSERT' THEN")
@@ -297,6 +304,7 @@ func (e *ensuring) captureSQL(function string, columns []captured) []string {
 	}
 	write("insert", "NEW", "b", "c")
 	line("ELSE")
+	inScope()
 	if len(refers) > 0 {
 		line("DELETE FROM mirror.links WHERE object = %s AND row_id = OLD.id;", object)
 	}

@@ -144,7 +144,11 @@ func TestCaptureRefuses(t *testing.T) {
 	w.exec("UPDATE salesforce.campaign SET parentid = 'local:1' WHERE id = 2")
 	w.exec("INSERT INTO salesforce.campaignmember (campaignid) VALUES ('local:2')")
 	w.exec("DELETE FROM mirror.outbox")
+	w.change("Lead", mark, mark.Add(time.Minute), rows(leadColumns, lead(2, "Acme", 0)))
+	w.exec("INSERT INTO mirror.out_of_scope (object, sfid) VALUES ('Lead', $1)", leadID(2))
 	for _, c := range []struct{ sql, sentence string }{
+		{"UPDATE salesforce.lead SET lastname = 'x' WHERE sfid = '" + leadID(2) + "'", "no longer meets the record filter"},
+		{"DELETE FROM salesforce.lead WHERE sfid = '" + leadID(2) + "'", "no longer meets the record filter"},
 		{"TRUNCATE salesforce.lead", "salesforce.lead cannot be truncated"},
 		{"TRUNCATE salesforce.campaign, salesforce.lead", "cannot be truncated"},
 		{"UPDATE salesforce.lead SET sfid = NULL", "salesforce.lead.sfid cannot be set here"},

@@ -99,6 +99,26 @@ func TestAFieldWantedAnewStaysToBeFilled(t *testing.T) {
 	equal(t, "news", ask[string](w, `SELECT string_agg(kind || ' ' || (params->>'fields'), ', ' ORDER BY id) FROM mirror.news`), "fields_new Colour__c, Size__c, fields_gone Size__c, fields_back Size__c")
 }
 
+// A field whose type changed, and all of whose values fitted, is converted and filled anew: Salesforce converts by rules of its own.
+func TestAConvertedFieldIsFilledAnew(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ensure(account())
+	w.change("Account", time.Time{}, time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC), rows("Id Name NumberOfEmployees IsDeleted SystemModstamp", acc(1, "a", 10)))
+	retyped := account()
+	retyped.Fields[2].Type = "double"
+	w.ensure(retyped)
+	toFill, err := w.db.ToFill(w.ctx, "Account")
+	equal(t, "to fill", fmt.Sprint(toFill, err), "[NumberOfEmployees] <nil>")
+	objects, err := w.db.ObjectsToFill(w.ctx)
+	equal(t, "objects to fill", fmt.Sprint(objects, err), "[Account] <nil>")
+	equal(t, "news", ask[string](w, `SELECT kind || ' ' || (params->>'fields') FROM mirror.news`), "fields_retyped NumberOfEmployees")
+	retyped.Fields[2].Label = "Head count"
+	_, change := w.ensure(retyped)
+	equal(t, "a label changes", fmt.Sprintf("%+v", change), fmt.Sprintf("%+v", SchemaChange{}))
+	equal(t, "its label", ask[string](w, `SELECT about->>'label' FROM mirror.field_status WHERE field = 'NumberOfEmployees'`), "Head count")
+}
+
 // A record that with its new fields would not fit one row is set aside with the reason; the others of its page are filled.
 func TestFillOfARowThatIsFull(t *testing.T) {
 	t.Parallel()

@@ -32,6 +32,15 @@ CREATE TABLE mirror.load_scope (
     PRIMARY KEY (load_id, sfid)
 );
 
+-- Refuses an edit of a record that stopped syncing.
+-- +goose StatementBegin
+CREATE FUNCTION mirror.refuse_out_of_scope(table_name text, label text, record text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'salesforce.%: the % % no longer meets the record filter of its object, so it does not sync and cannot be changed here', table_name, label, record
+        USING ERRCODE = 'insufficient_privilege', HINT = 'Change it in Salesforce, or let an admin widen the filter.';
+END $$;
+-- +goose StatementEnd
+
 -- What the pages tell of each field: also of one that was left out before it ever had a column.
 CREATE VIEW mirror.field_status AS
     SELECT object, field, column_name, field_type, about, added_at, gone_at, left_out_at, filled_at FROM mirror.fields
