@@ -130,6 +130,6 @@ func (q HistoryQuery) URL(path string) string {
 
 // kinds and results are what the history can be narrowed to.
 var (
-	kinds   = []models.RunKind{models.RunFirstSync, models.RunChanges, models.RunResync}
+	kinds   = []models.RunKind{models.RunFirstSync, models.RunChanges, models.RunSend, models.RunResync, models.RunFill, models.RunFormulas, models.RunCheck, models.RunSweep}
 	results = []models.RunState{models.RunQueued, models.RunRunning, models.RunSucceeded, models.RunFailed, models.RunCanceled}
 )

@@ -88,6 +88,17 @@ func (w *describeWorker) Work(ctx context.Context, job *river.Job[describeArgs])
 	if err != nil {
 		return e.afterPiece(ctx, err, job.JobRow, waiting...)
 	}
+	for _, r := range waiting {
+		if slices.Contains(names, r.Object) {
+			continue
+		}
+		// Its turn to be described has not come; what the admin chose of its fields holds all the same.
+		if err := e.choose(ctx, r.Object); errors.Is(err, errObject) {
+			wrong[r.Object] = err
+		} else if err != nil && !errors.Is(err, mirror.ErrNoTable) {
+			return err
+		}
+	}
 	e.askLimits(ctx, client)
 	if !asked.IsZero() {
 		if err := e.Models.DescribedAll(ctx, asked); err != nil {

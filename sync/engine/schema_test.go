@@ -416,7 +416,7 @@ func TestCustomObjectsAreFoundByTheirPath(t *testing.T) {
 }
 
 // A filter narrows what is read; a record that leaves it is marked and not deleted, one that comes back is in step again. Another
-// filter reads all again. A cycle without changes costs no more than one without a filter.
+// filter reads all again.
 func TestARecordFilter(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, few)
