@@ -357,6 +357,11 @@ func TestAnOrgThatIsNotOurs(t *testing.T) {
 		t.Errorf("of the hidden field %d values are kept (%v), want all 2700", kept, err)
 	}
 
+	loser, survivor := o.Nth("Lead", 7), o.Nth("Lead", 8)
+	o.Merge("Lead", survivor, loser)
+	follow("a merge")
+	i.until("the loser leads to the survivor", `SELECT EXISTS (SELECT FROM mirror.lineage WHERE object = 'Lead' AND sfid = $1 AND kind = 'merged' AND to_sfid = $2)`, loser, survivor)
+
 	o.EndSessions()
 	follow("the session ended")
 	// Cycles that nobody asked for, in which nothing changed, cost at most a call an object and five, without composite requests too,
@@ -384,6 +389,14 @@ func TestAnOrgThatIsNotOurs(t *testing.T) {
 		if n > 1 && (total > 12+5 || total < 12) {
 			t.Errorf("an idle cycle cost %d calls, want 12 to 17: %v", total, calls)
 		}
+	}
+	purged := o.Nth("Lead", 11)
+	o.Erase("Lead", purged)
+	i.run("resync", "Lead", "--wait")
+	i.until("what was purged is marked", `SELECT isdeleted FROM salesforce.lead WHERE sfid = $1`, purged)
+	var marked int
+	if err := i.pool.QueryRow(t.Context(), `SELECT count(*) FROM salesforce.lead WHERE NOT isdeleted`).Scan(&marked); err != nil || marked != o.Alive("Lead") {
+		t.Errorf("after a purge %d leads live here (%v), want %d", marked, err, o.Alive("Lead"))
 	}
 	if strange := o.Strange(); len(strange) > 0 {
 		t.Errorf("requests that the documentation does not have: %q", strange)

@@ -270,6 +270,33 @@ func (o *Org) Alive(object string) int {
 	return n
 }
 
+// Merge lets a record go into another. What points to it points to the other from then on, and its stamp does not say so.
+func (o *Org) Merge(object, survivor, loser string) {
+	o.Write(object, loser, map[string]any{"IsDeleted": true, "MasterRecordId": survivor})
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, d := range o.objects {
+		for _, f := range d.fields {
+			if !slices.Contains(f.refs, object) || f.Name == "MasterRecordId" {
+				continue
+			}
+			for _, r := range d.rows {
+				if r[f.Name] == loser && r["IsDeleted"] != true {
+					r[f.Name] = survivor
+				}
+			}
+		}
+	}
+}
+
+// Erase takes a record away for good: nothing tells of it any more.
+func (o *Org) Erase(object, id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	d := o.objects[object]
+	d.rows = slices.DeleteFunc(slices.Clone(d.rows), func(r map[string]any) bool { return r["Id"] == id })
+}
+
 // Calls forgets the calls so far and gives them, by what was asked.
 func (o *Org) Calls() map[string]int {
 	o.mu.Lock()
