@@ -201,6 +201,9 @@ func (s *sender) refuse(claim mirror.Claim, c mirror.Change, code, message, fiel
 // again puts a change off that met something that passes. One that comes back again and again is told to a person.
 func (s *sender) again(claim mirror.Claim, c mirror.Change, cause error, soon bool) mirror.Settlement {
 	code, message := errorWords(cause)
+	if code == "" {
+		code = codeNotThere // what passes and is no answer of Salesforce's: the record is another's, or gone
+	}
 	if c.Attempts+1 >= attemptsMax {
 		return s.refuse(claim, c, code, message, "", nil)
 	}

@@ -591,6 +591,11 @@ func TestTheFirstSendingWaitsForAYes(t *testing.T) {
 func TestEditsAreSentAtOnce(t *testing.T) {
 	t.Parallel()
 	w := sendWorld(t, sendSmall)
+	w.until("nothing runs", w.quiet)
+	cycle, err := w.models.CurrentCycle(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.exec(`UPDATE admin.state SET send_at_once = true`)
 	id := w.ids("Lead")[0]
 	for i := range 3 {
@@ -605,7 +610,7 @@ func TestEditsAreSentAtOnce(t *testing.T) {
 	row := w.insert(`INSERT INTO salesforce.lead (lastname, company) VALUES ('At', 'Once')`)
 	w.exec(`INSERT INTO salesforce.campaignmember (campaignid, leadid) VALUES ($1, $2)`, w.ids("Campaign")[0], fmt.Sprintf("local:%d", row))
 	w.until("the member is in Salesforce", func() bool { return w.backlog() == 0 })
-	if c, err := w.models.CurrentCycle(context.Background()); err != nil || c.Number != 1 {
-		t.Errorf("cycle %d, %v: it was the cycle that sent", c.Number, err)
+	if c, err := w.models.CurrentCycle(context.Background()); err != nil || c.Number != cycle.Number {
+		t.Errorf("cycle %d, %v: it was a cycle that sent", c.Number, err)
 	}
 }
