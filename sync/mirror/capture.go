@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -199,8 +200,12 @@ func (e *ensuring) captured(ctx context.Context) ([]captured, error) {
 	})
 }
 
-// captureChunk is how many columns are compared at once before they are compared one by one: most edits change few.
-const captureChunk = 12
+// captureChunk is how many of n columns are compared at once before they are compared one by one: most edits change few, so the
+// square root of n takes the fewest comparisons.
+func captureChunk(n int) int { return max(4, int(math.Sqrt(float64(n)))) }
+
+// argumentsMax is how many columns one call takes with their names; a function in PostgreSQL has at most 100 arguments.
+const argumentsMax = 48
 
 // captureSQL is the function and the triggers. It depends on nothing but its arguments and the object, so that a digest of it tells
 // whether they must be made again.
@@ -270,7 +275,7 @@ func (e *ensuring) captureSQL(function string, columns []captured) []string {
 	line("BEGIN")
 	line("IF TG_OP = 'UPDATE' THEN")
 	line("IF %s THEN %s END IF;", differ(refuseUpdate), refuse("to_jsonb(OLD)"))
-	for chunk := range slices.Chunk(updated, captureChunk) {
+	for chunk := range slices.Chunk(updated, captureChunk(len(updated))) {
 		line("IF %s THEN", differ(chunk))
 		for _, col := range chunk {
 			name := literal(col.name)
@@ -290,7 +295,7 @@ func (e *ensuring) captureSQL(function string, columns []captured) []string {
 	line("END IF;")
 	line("ELSIF TG_OP = 'INSERT' THEN")
 	line("IF %s THEN %s END IF;", strings.Join(refuseInsert, " OR "), refuse("NULL"))
-	for chunk := range slices.Chunk(inserted, 4*captureChunk) { // A function takes 100 arguments.
+	for chunk := range slices.Chunk(inserted, argumentsMax) {
 		pairs := make([]string, len(chunk))
 		for i, col := range chunk {
 			pairs[i] = literal(col.name) + ", " + col.isset("NEW")

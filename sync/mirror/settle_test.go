@@ -167,7 +167,7 @@ func TestCreateWithChildren(t *testing.T) {
 	s.SFID = leadID(1)
 	w.settle(s)
 	equal(t, "records after", ask[int](w, "SELECT records FROM mirror.objects WHERE object = 'Lead'"), 1)
-	ch, s = w.one("CampaignMember", Insert)
+	ch, _ = w.one("CampaignMember", Insert)
 	equal(t, "member", values(ch.Local), `{"CampaignId":"`+id("701", 1)+`","LeadId":"`+leadID(1)+`","Status":"Sent"}`)
 	equal(t, "links", ask[int](w, "SELECT count(*) FROM mirror.links"), 0)
 	ch, _ = w.one("Lead", Update)

@@ -14,7 +14,6 @@ ALTER TABLE mirror.outbox
     ALTER COLUMN sfid TYPE text COLLATE "C",
     DROP CONSTRAINT outbox_operation_check,
     DROP CONSTRAINT outbox_state_check;
-CREATE INDEX outbox_due ON mirror.outbox (object, seq) WHERE state = 'waiting';
 CREATE INDEX outbox_new ON mirror.outbox (object, seq) WHERE state = 'waiting' AND sfid IS NULL;
 CREATE INDEX outbox_refused ON mirror.outbox (object, row_id) WHERE state = 'refused';
 CREATE INDEX outbox_deleted ON mirror.outbox (sfid) WHERE operation = 'delete';
