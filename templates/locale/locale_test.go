@@ -209,3 +209,50 @@ func TestNumbersAndTimesByLanguage(t *testing.T) {
 		}
 	}
 }
+
+// Each thing that people do is told in a sentence: whatever the models note in the audit log has one.
+func TestEveryActionIsToldInASentence(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../models/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, path := range files {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			name, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok || !slices.Contains([]string{"audit", "auditAlone", "actOnRefused", "setObjects", "setPaused"}, name.Sel.Name) {
+				return true
+			}
+			for _, arg := range call.Args {
+				lit, ok := arg.(*ast.BasicLit)
+				if !ok || lit.Kind != token.STRING {
+					continue
+				}
+				action, err := strconv.Unquote(lit.Value)
+				if err != nil || !regexp.MustCompile(`^[a-z]+\.[a-z_]+$`).MatchString(action) {
+					continue
+				}
+				found++
+				if !en.Has("audit." + action) {
+					t.Errorf("%s: %s has no sentence", path, action)
+				}
+			}
+			return true
+		})
+	}
+	if found < 20 {
+		t.Errorf("found only %d actions; has the way of noting them changed?", found)
+	}
+}
