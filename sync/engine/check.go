@@ -448,6 +448,10 @@ func (p *piece) mend(ctx context.Context) (outcome, error) {
 		}
 	}
 	if extras > 0 {
+		// A sweep run that waits for a person is the answer to the request: that one is wanted tells it to compare first.
+		if err := p.Mirror.WantSweep(ctx, p.run.Object); err != nil {
+			return outcome{}, err
+		}
 		if _, err := p.Models.RequestRun(ctx, p.run.Object, models.RunSweep, p.run.RequestedBy); err != nil {
 			return outcome{}, err
 		}
