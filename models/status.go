@@ -234,6 +234,12 @@ func (db *DB) cycleStatus(ctx context.Context, s *Status, paused bool, workers i
 
 func (db *DB) objectStatuses(ctx context.Context, s *Status) error {
 	g := db.gorm.WithContext(ctx)
+	// Before the objects: a run that ends in between is still shown as working. The other way round its object would be shown as
+	// one whose turn has not come.
+	runs, err := db.ActiveRuns(ctx)
+	if err != nil {
+		return err
+	}
 	objects, err := db.Objects(ctx)
 	if err != nil {
 		return err
@@ -245,10 +251,6 @@ func (db *DB) objectStatuses(ctx context.Context, s *Status) error {
 		Watermark, OldestToSend              *time.Time
 	}
 	if err := g.Raw(`SELECT object, records, deleted, refused, conflicts, to_send, watermark, oldest_to_send FROM mirror.object_status`).Scan(&mirrored).Error; err != nil {
-		return err
-	}
-	runs, err := db.ActiveRuns(ctx)
-	if err != nil {
 		return err
 	}
 	out, err := db.refusedOut(ctx)
