@@ -116,7 +116,7 @@ func (b *bench) capture(ctx context.Context, rounds int) error {
 		missed = missed || captured > capturedMost || suppressed > suppressedMost
 	}
 	if missed {
-		return errMissed
+		return fmt.Errorf("what capture costs: %w", errMissed)
 	}
 	return nil
 }
