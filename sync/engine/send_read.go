@@ -162,7 +162,7 @@ func (s *sender) takeIn(ctx context.Context, ids []sobject.ID, redirect bool) er
 	if err := batch.Commit(ctx, mark.At, mark.At); err != nil || !redirect {
 		return err
 	}
-	return s.Mirror.RedirectUnsent(ctx, s.run.Object)
+	return s.Mirror.RedirectUnsent(ctx)
 }
 
 // isUnsupported tells that the org does not have the resource at all.

@@ -77,6 +77,9 @@ func (e *Engine) sendAtOnce(ctx context.Context) error {
 // toSend lists the objects of which something waits to be sent, parents first. Before a person has said yes to the first sending, it
 // keeps the numbers of that question right, and lists none.
 func (e *Engine) toSend(ctx context.Context) ([]string, error) {
+	if err := e.Mirror.RedirectUnsent(ctx); err != nil {
+		return nil, err
+	}
 	backlogs, err := e.Mirror.Backlogs(ctx)
 	if err != nil {
 		return nil, err

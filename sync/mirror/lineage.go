@@ -155,17 +155,37 @@ func (w *writer) followConverted(ctx context.Context, from string) error {
 // redirectMax bounds the records whose unsent changes one transaction redirects; the next goes on.
 const redirectMax = 1000
 
-// RedirectUnsent lets unsent changes of an object's records that became others go to those. It changes nothing where there are none.
-func (db *DB) RedirectUnsent(ctx context.Context, object string) error {
-	w, err := db.begin(ctx, object, false)
+// RedirectUnsent lets unsent changes of records that became others go to those. The read that brings such a record does so itself; but
+// where it and the read that brings the other end at the same moment, neither sees what the other brought.
+func (db *DB) RedirectUnsent(ctx context.Context) error {
+	rows, err := db.pool.Query(ctx, `SELECT DISTINCT o.object FROM mirror.outbox o JOIN mirror.lineage l ON l.object = o.object AND l.sfid = o.sfid WHERE o.operation = 'update' ORDER BY 1`)
 	if err != nil {
-		return err
+		return fmt.Errorf("look for unsent changes of records that became others: %w", err)
 	}
-	defer w.rollback()
-	if err := w.redirect(ctx); err != nil {
-		return err
+	objects, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("look for unsent changes of records that became others: %w", err)
 	}
-	return w.tx.Commit(ctx)
+	for _, object := range objects {
+		err := func() error {
+			w, err := db.begin(ctx, object, false)
+			if err != nil {
+				return err
+			}
+			defer w.rollback()
+			if err := w.lock(ctx, ""); err != nil {
+				return err
+			}
+			if err := w.redirect(ctx); err != nil {
+				return err
+			}
+			return w.tx.Commit(ctx)
+		}()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unsent is what waits to be sent of one record that became another, coalesced.
