@@ -24,9 +24,17 @@ type Cycle struct {
 // TableName is where cycles are.
 func (Cycle) TableName() string { return "admin.cycles" }
 
+// waitsAlone is a condition on a run r that waits for something that concerns its object alone: an admin has paused it, or it reads so much that
+// it waits for the next day's share of calls. The cycle of the others does not wait with it; it goes on beside the next.
+const waitsAlone = `r.ended_at IS NULL AND (r.kind = 'first-sync' AND r.error_code = '` + CodeShareUsed + `'
+	OR EXISTS (SELECT FROM admin.objects o WHERE o.name = r.object AND o.paused))`
+
+// CodeShareUsed is the code of a run that waits for Tandem's own share of calls.
+const CodeShareUsed = "TANDEM_BUDGET"
+
 const cycleColumns = `c.number, c.started_at, c.ended_at, c.next_at, c.asked, c.sending,
 	(SELECT count(*) FROM admin.runs r WHERE r.cycle = c.number AND r.kind <> 'send') AS objects_total,
-	(SELECT count(*) FROM admin.runs r WHERE r.cycle = c.number AND r.kind <> 'send' AND r.ended_at IS NOT NULL) AS objects_done,
+	(SELECT count(*) FROM admin.runs r WHERE r.cycle = c.number AND r.kind <> 'send' AND (r.ended_at IS NOT NULL OR ` + waitsAlone + `)) AS objects_done,
 	coalesce((SELECT r.object FROM admin.runs r WHERE r.cycle = c.number AND r.state = 'running' ORDER BY r.phase = 'reading' DESC, r.id LIMIT 1), '') AS current_object`
 
 // CurrentCycle gives the newest cycle, open or ended; ErrNotFound before the first.

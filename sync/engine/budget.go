@@ -16,7 +16,7 @@ const (
 	// that does not answer: it would answer no sooner for being asked each cycle.
 	limitsEvery, limitsRefused = 10 * time.Minute, 24 * time.Hour
 	// codeBudget is the code of a run that waits for Tandem's own share, codeOrgBudget of one that waits for the org's.
-	codeBudget, codeOrgBudget = "TANDEM_BUDGET", salesforce.CodeRequestLimitExceeded
+	codeBudget, codeOrgBudget = models.CodeShareUsed, salesforce.CodeRequestLimitExceeded
 )
 
 // budgetVerdict is whether a run may call the org now: if not, for how long it waits at first, and why.

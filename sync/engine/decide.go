@@ -47,6 +47,7 @@ const (
 	reasonUndone    = "The edit was taken back here before it was sent."
 	reasonBlank     = "An empty value does not overwrite a filled one: that is set for this field."
 	reasonKeepFirst = "The field keeps its first value: that is set for it."
+	reasonNotSent   = "The field is not sent to Salesforce: that is set for it, or Salesforce does not let it be written."
 	reasonPolicy    = "That is set for this field."
 	reasonNewer     = "The later edit wins: that is set for this field."
 	reasonUnknown   = "The later edit wins, and Salesforce does not say when it changed the record."

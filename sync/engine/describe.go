@@ -53,13 +53,24 @@ func (w *describeWorker) Work(ctx context.Context, job *river.Job[describeArgs])
 	} else if paused {
 		return river.JobSnooze(2 * time.Second)
 	}
+	// A first sync that waits for the next day's share waits alone: the reserve is for the changes of the others.
+	var able []models.Run
+	var wait time.Duration
 	for _, r := range waiting {
-		if wait, err := e.holdForBudget(ctx, r); err != nil {
+		held, err := e.holdForBudget(ctx, r)
+		if err != nil {
 			return err
-		} else if wait > 0 {
-			return river.JobSnooze(wait)
+		}
+		if held == 0 {
+			able = append(able, r)
+		} else if wait == 0 || held < wait {
+			wait = held
 		}
 	}
+	if len(able) == 0 {
+		return river.JobSnooze(wait)
+	}
+	waiting = able
 	client, err := e.client(ctx)
 	if err != nil {
 		return e.afterPiece(ctx, err, job.JobRow, waiting...)

@@ -34,6 +34,7 @@ const (
 	codeMatchSeveral = "MATCH_SEVERAL"
 	codeMatchOther   = "MATCH_OTHER_OBJECT"
 	codeMatchLocal   = "MATCH_LOCAL_ROW"
+	codeNoNumber     = "VALUE_NOT_SENDABLE"
 )
 
 // sender sends the local changes of one object, as the admin wants it.
@@ -272,10 +273,12 @@ func (s *sender) orgTime(t time.Time) time.Time {
 
 // sendUpdates sends what was changed of records that Salesforce has.
 func (s *sender) sendUpdates(ctx context.Context, claim mirror.Claim) (time.Duration, error) {
-	ids := make([]sobject.ID, len(claim.Changes))
+	var ids []sobject.ID
 	fields := map[string]bool{}
-	for i, c := range claim.Changes {
-		ids[i] = sobject.ID(c.SFID)
+	for _, c := range claim.Changes {
+		if c.SFID != "" {
+			ids = append(ids, sobject.ID(c.SFID))
+		}
 		for name := range c.Local {
 			fields[name] = true
 		}
@@ -292,6 +295,9 @@ func (s *sender) sendUpdates(ctx context.Context, claim mirror.Claim) (time.Dura
 	for _, c := range claim.Changes {
 		r := found[sobject.ID(c.SFID)]
 		switch {
+		case c.SFID == "":
+			// It gave up its record to be created again, and whoever was about to say so died.
+			done = append(done, s.again(claim, c, errRecreated, true))
 		case r == nil:
 			done = append(done, s.refuse(claim, c, codeNotThere, fmt.Sprintf("Salesforce no longer shows this %s to the user that Tandem signs in with: it was removed for good, or hidden. The edit is kept here.", s.label()), "", nil))
 		case r.becameAnother():
@@ -309,7 +315,9 @@ func (s *sender) sendUpdates(ctx context.Context, claim mirror.Claim) (time.Dura
 			d := s.settlement(claim, c, mirror.Dropped)
 			d.Reason = fmt.Sprintf("The %s was deleted in Salesforce before the edit was sent, and is not created again: that is set for this object.", s.label())
 			for name := range c.Local {
-				d.Values[name] = r.values[name]
+				if v, seen := r.values[name]; seen { // a hidden field stays what it is (Invariant 9)
+					d.Values[name] = v
+				}
 			}
 			done = append(done, d)
 		default:
@@ -349,8 +357,14 @@ func (s *sender) decide(claim mirror.Claim, c mirror.Change, r *remote) (_ *send
 		if !writable || !f.Updateable || !seen {
 			if seen {
 				snd.done.Values[name] = there
+			} else {
+				there = c.Base[name] // hidden: what was last seen of it stands (Invariant 9)
 			}
-			reason, undone = "The field is not sent to Salesforce: that is set for it, or Salesforce does not let it be written.", false
+			reason, undone = reasonNotSent, false
+			if !same(c.Local[name], there) && !same(c.Local[name], c.Base[name]) {
+				// It was accepted here when it could be sent; that it no longer can is shown (Invariant 3).
+				snd.done.Conflicts = append(snd.done.Conflicts, notSent(name, c.Base[name], c.Local[name], there))
+			}
 			continue
 		}
 		switch d := resolve(sides{c.Base[name], c.Local[name], there}, s.rules(name), edited, r.modified); {
@@ -379,6 +393,10 @@ func (s *sender) decide(claim mirror.Claim, c mirror.Change, r *remote) (_ *send
 			snd.done = s.refuseQueue(claim, c)
 			return snd, true
 		}
+		if d, unwritable := s.refuseUnwritable(claim, c, snd.fields); unwritable {
+			snd.done = d
+			return snd, true
+		}
 		return snd, false
 	}
 	snd.done.Stamp = r.stamp
@@ -393,6 +411,22 @@ func (s *sender) decide(claim mirror.Claim, c mirror.Change, r *remote) (_ *send
 		snd.done.Outcome, snd.done.Reason = mirror.Dropped, reason
 	}
 	return snd, true
+}
+
+// notSent is the conflict of a value that cannot be sent any more.
+func notSent(field string, base, local, remote *string) mirror.Conflict {
+	return mirror.Conflict{Field: field, Base: base, Local: local, Remote: remote, Winner: winnerSalesforce, Reason: reasonNotSent}
+}
+
+// refuseUnwritable sets a change aside that has a value which JSON cannot say, as NaN; false if it has none.
+func (s *sender) refuseUnwritable(claim mirror.Claim, c mirror.Change, fields map[string]*string) (mirror.Settlement, bool) {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		f, _ := s.table.Schema().Field(name)
+		if _, err := valueOf(f, fields[name]); err != nil {
+			return s.refuse(claim, c, codeNoNumber, fmt.Sprintf("%s: %s, so it cannot be sent to Salesforce; give it another value.", f.Name, err), f.Name, nil), true
+		}
+	}
+	return mirror.Settlement{}, false
 }
 
 // queueCannotOwn tells whether an owner is a queue that this object cannot have as one. Marketo makes a second lead of it in silence.

@@ -81,8 +81,12 @@ func (s *sender) prepare(claim mirror.Claim) (out []*sending, done []mirror.Sett
 		}
 		snd := &sending{change: c, fields: map[string]*string{}, done: s.settlement(claim, c, mirror.Accepted)}
 		for name, v := range c.Local {
-			if f, writable := s.field(name); writable && f.Createable && v != nil {
+			if f, writable := s.field(name); v == nil {
+				continue
+			} else if writable && f.Createable {
 				snd.fields[f.Name] = v
+			} else {
+				snd.done.Conflicts = append(snd.done.Conflicts, notSent(name, nil, v, nil))
 			}
 		}
 		for name, text := range s.object.CreateDefaults {
@@ -98,6 +102,10 @@ func (s *sender) prepare(claim mirror.Claim) (out []*sending, done []mirror.Sett
 		}
 		if owner := snd.fields["OwnerId"]; owner != nil && s.queueCannotOwn(*owner) {
 			done = append(done, s.refuseQueue(claim, c))
+			continue
+		}
+		if d, unwritable := s.refuseUnwritable(claim, c, snd.fields); unwritable {
+			done = append(done, d)
 			continue
 		}
 		for _, parent := range []string{"CampaignId", "AccountId"} {
@@ -487,6 +495,7 @@ func (s *sender) link(ctx context.Context, claim mirror.Claim, linked map[*sendi
 			}
 		}
 		join, over := s.decide(claim, c, r)
+		join.done.Conflicts = append(join.done.Conflicts, snd.done.Conflicts...)
 		if over && join.done.Outcome == mirror.Refused {
 			done = append(done, join.done)
 			continue

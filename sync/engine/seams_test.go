@@ -1,0 +1,131 @@
+package engine_test
+
+import (
+	"testing"
+
+	"github.com/tandem-sync/tandem/models"
+)
+
+// A field that is hidden while edits of it wait: they cannot be sent, and do not vanish in silence. Each is a conflict with its value, and
+// the row shows what was last seen of Salesforce, never null.
+func TestAFieldIsHiddenWhileEditsOfItWait(t *testing.T) {
+	t.Parallel()
+	w := sendWorld(t, sendSmall)
+	ids := w.ids("Lead")
+	was := scalar[string](w, `SELECT coalesce(city, '') FROM salesforce.lead WHERE sfid = $1`, ids[2])
+	w.exec(`UPDATE salesforce.lead SET title = 'Kept', city = 'Hidden' WHERE sfid = $1`, ids[2])
+	w.exec(`UPDATE salesforce.lead SET city = 'Alone' WHERE sfid = $1`, ids[3])
+	row := w.insert(`INSERT INTO salesforce.lead (lastname, company, city) VALUES ('Nakamura', 'Aoi KK', 'New')`)
+	w.org.HideField("Lead", "City")
+	sent, refused, conflicts, _ := sends(w.cycle())
+	if sent != 2 || refused != 0 || conflicts != 3 || w.backlog() != 0 {
+		t.Errorf("%d sent, %d refused, %d conflicts, %d left, want 2 sent and a conflict for each hidden value", sent, refused, conflicts, w.backlog())
+	}
+	if w.there("Lead", ids[2], "Title") != "Kept" || w.sfid("lead", row) == "" {
+		t.Error("what could be sent was not")
+	}
+	for id, local := range map[string]string{ids[2]: "Hidden", ids[3]: "Alone", w.sfid("lead", row): "New"} {
+		got := scalar[string](w, `SELECT coalesce(max(local), '') FROM mirror.open_conflicts WHERE object = 'Lead' AND field = 'City' AND sfid = $1 AND winner = 'salesforce'`, id)
+		if got != local {
+			t.Errorf("the conflict of %s keeps %q, want %q", id, got, local)
+		}
+	}
+	if got := scalar[string](w, `SELECT coalesce(city, '') FROM salesforce.lead WHERE sfid = $1`, ids[2]); got != was || was == "" {
+		t.Errorf("the hidden column holds %q, want %q, which was last seen", got, was)
+	}
+}
+
+// An edit of a record that was deleted there, of a field that was hidden meanwhile: what was last seen of the field stays.
+func TestAHiddenFieldOfADeletedRecordStays(t *testing.T) {
+	t.Parallel()
+	w := sendWorld(t, sendSmall)
+	id := w.ids("Lead")[2]
+	w.exec(`UPDATE salesforce.lead SET city = 'Hidden' WHERE sfid = $1`, id)
+	w.org.HideField("Lead", "City")
+	if err := w.org.Delete("Lead", id); err != nil {
+		t.Fatal(err)
+	}
+	w.cycle()
+	if got := scalar[string](w, `SELECT coalesce(city, '') FROM salesforce.lead WHERE sfid = $1`, id); got == "" || w.backlog() != 0 {
+		t.Errorf("the hidden column holds %q, and %d edits wait", got, w.backlog())
+	}
+}
+
+// A value that the database takes and JSON cannot say is set aside, and holds up nothing else.
+func TestANumberThatIsNoneIsSetAside(t *testing.T) {
+	t.Parallel()
+	w := sendWorld(t, sendSmall)
+	ids := w.ids("Lead")
+	w.exec(`UPDATE salesforce.lead SET annualrevenue = 'NaN' WHERE sfid = $1`, ids[2])
+	w.exec(`UPDATE salesforce.lead SET title = 'Sent' WHERE sfid = $1`, ids[3])
+	row := w.insert(`INSERT INTO salesforce.lead (lastname, company, annualrevenue) VALUES ('Nakamura', 'Aoi KK', 'Infinity')`)
+	sent, refused, _, _ := sends(w.cycle())
+	if sent != 1 || refused != 2 || w.there("Lead", ids[3], "Title") != "Sent" {
+		t.Errorf("%d sent, %d refused, want 1 and 2", sent, refused)
+	}
+	if code, message := w.refusal("Lead", row); code == "" {
+		t.Error(message)
+	}
+}
+
+// An object that is paused while its run is under way holds up its own run and no other object's cycles.
+func TestAPausedObjectHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sendSmall)
+	w.onlyPeople()
+	stop := w.work()
+	w.cycle()
+	stop()
+	ctx := t.Context()
+	w.exec(`UPDATE admin.objects SET paused = false`)
+	open, _, err := w.models.OpenCycle(ctx, []string{"Contact", "Lead"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.models.PauseObject(ctx, "Contact", "test"); err != nil {
+		t.Fatal(err)
+	}
+	w.work()
+	w.until("the cycle ended without the paused object", func() bool {
+		c, err := w.models.Cycle(ctx, open.Number)
+		return err == nil && c.EndedAt != nil
+	})
+	w.cycle()
+	if err := w.models.ResumeObject(ctx, "Contact", "test"); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the paused object's run ended", func() bool {
+		return scalar[int](w, `SELECT count(*) FROM admin.runs WHERE object = 'Contact' AND ended_at IS NULL`) == 0
+	})
+	w.cycle()
+}
+
+// The reserve is for changes: a first sync that waits for the next day's share holds up no other object.
+func TestAFirstSyncThatWaitsForTheShareHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sendSmall)
+	w.onlyPeople()
+	w.exec(`UPDATE admin.objects SET enabled = false WHERE name = 'Contact'`)
+	w.work()
+	w.cycle()
+	ctx := t.Context()
+	id := w.ids("Lead")[1]
+	if err := w.org.Update("Lead", id, map[string]any{"Title": "Fresh"}); err != nil {
+		t.Fatal(err)
+	}
+	w.exec(`UPDATE admin.state SET budget_day = (now() AT TIME ZONE 'UTC')::date, budget_calls = 100000, budget_used = 90000`)
+	w.exec(`UPDATE admin.objects SET enabled = true WHERE name = 'Contact'`)
+	if _, err := w.models.RequestSync(ctx, "test"); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the change arrived", func() bool {
+		return scalar[string](w, `SELECT coalesce(title, '') FROM salesforce.lead WHERE sfid = $1`, id) == "Fresh"
+	})
+	w.until("the cycle ended", func() bool {
+		c, err := w.models.CurrentCycle(ctx)
+		return err == nil && c.EndedAt != nil
+	})
+	if n := scalar[int](w, `SELECT count(*) FROM admin.runs WHERE object = 'Contact' AND kind = $1 AND ended_at IS NULL`, models.RunFirstSync); n != 1 {
+		t.Errorf("%d first syncs of contacts wait, want 1", n)
+	}
+}
