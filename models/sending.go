@@ -55,7 +55,7 @@ func (db *DB) queueSends(tx *gorm.DB, cycle *int64, objects []string, actor stri
 // SendsLeft counts the runs of a cycle's sending that are not over, less those of objects that are paused.
 func (db *DB) SendsLeft(ctx context.Context, cycle int64) (int, error) {
 	var n int
-	return n, db.gorm.WithContext(ctx).Raw(`SELECT count(*) FROM admin.runs r WHERE cycle = ? AND kind = 'send' AND ended_at IS NULL AND NOT (` + waitsAlone + `)`, cycle).Scan(&n).Error
+	return n, db.gorm.WithContext(ctx).Raw(`SELECT count(*) FROM admin.runs r WHERE cycle = ? AND kind = 'send' AND ended_at IS NULL AND NOT (`+waitsAlone+`)`, cycle).Scan(&n).Error
 }
 
 // SendWaits tells whether a run that sends an object has to let others go first: those of the objects that it points to.
