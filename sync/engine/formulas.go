@@ -6,7 +6,7 @@ import (
 	"github.com/tandem-sync/tandem/sync/mirror"
 )
 
-// formulas reads the calculated fields of all records again, and only those: they change without their record's stamp, so that
+// formulas reads the derived fields of all records again, and only those: formulas, and what Salesforce takes from other records. They change without their record's stamp, so that
 // no reading of changes brings them. By REST or beside the cycle by Bulk, whichever is fewer calls; only what differs is written.
 //
 // Records whose stamp lies where readings of changes still look are left to these: what those bring may be newer than this
@@ -19,7 +19,7 @@ func (p *piece) formulas(ctx context.Context) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	fields := p.calculated()
+	fields := p.derived()
 	if len(fields) == 0 || !mark.Known {
 		return p.finish(ctx, mirror.Result{})
 	}
@@ -34,12 +34,12 @@ func (p *piece) formulas(ctx context.Context) (outcome, error) {
 	return p.readQuery(ctx, mirror.Watermark{}, reading{kind: mirror.LoadFormulas, fields: p.keyed(fields), where: p.where(settled), now: now})
 }
 
-// calculated are the fields of the table whose values Salesforce works out: formulas and sums over children.
-func (p *piece) calculated() []string {
+// derived are the fields of the table whose values Salesforce works out.
+func (p *piece) derived() []string {
 	var names []string
 	schema := p.table.Schema()
 	for _, name := range p.table.Fields() {
-		if f, ok := schema.Field(name); ok && f.Calculated {
+		if f, ok := schema.Field(name); ok && f.Derived() {
 			names = append(names, name)
 		}
 	}

@@ -577,7 +577,7 @@ const (
 type Verdict struct {
 	Differences  []Difference
 	Explained    bool  // the sides differ, for a reason that is no fault
-	OnlyFormulas bool  // only calculated fields differ, which change without the record's stamp
+	OnlyFormulas bool  // only derived fields differ, which change without the record's stamp
 	Digest       int64 // of the org's record
 }
 
@@ -629,7 +629,7 @@ func (t *Table) Judge(fields []string, id string, here *LocalRecord, there [][]b
 			continue
 		}
 		f, _ := t.schema.Field(c.field)
-		v.OnlyFormulas = v.OnlyFormulas && f.Calculated
+		v.OnlyFormulas = v.OnlyFormulas && f.Derived()
 		v.Differences = append(v.Differences, Difference{SFID: id, Field: c.field, Kind: DiffDiffers, Here: kept([]byte(here.Values[i])), There: kept(cells[i])})
 	}
 	v.OnlyFormulas = v.OnlyFormulas && len(v.Differences) > 0

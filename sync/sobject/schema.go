@@ -2,7 +2,10 @@
 // fields are, an id, a record's cells, a watermark. It does no input or output and knows neither Salesforce nor PostgreSQL.
 package sobject
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Schema is what an org's describe says of one object to the user that asked: fields that this user cannot see are not in it.
 type Schema struct {
@@ -124,6 +127,18 @@ func (f Field) Synced() bool {
 		return false
 	}
 	return !f.DeprecatedHidden
+}
+
+// stamped are the fields that Salesforce fills by itself and whose every change moves their record's stamp.
+var stamped = []string{
+	"Id", "IsDeleted", "CreatedDate", "CreatedById", "LastModifiedDate", "LastModifiedById", "SystemModstamp", "MasterRecordId",
+	"IsConverted", "ConvertedDate", "ConvertedAccountId", "ConvertedContactId", "ConvertedOpportunityId",
+}
+
+// Derived tells whether the field's value may change without its record's stamp: a formula, a sum over children, or one that
+// Salesforce takes from other records and nobody may write, such as a campaign member's e-mail or a lead's last activity.
+func (f Field) Derived() bool {
+	return f.Calculated || !f.Createable && !f.Updateable && !f.AutoNumber && !slices.Contains(stamped, f.Name)
 }
 
 // Column is the field's column name in the mirror: the API name in lower case, but sfid for Id, because id is the local key.

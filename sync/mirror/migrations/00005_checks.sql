@@ -68,11 +68,13 @@ CREATE VIEW mirror.last_checks AS
         (SELECT count(DISTINCT d.sfid) FROM mirror.differences d WHERE d.object = c.object AND d.mended_at IS NULL) AS differing
     FROM mirror.checks c WHERE c.state = 'done' ORDER BY c.object, c.id DESC;
 
--- Which fields are calculated, and so change without their record's stamp.
+-- Which fields are formulas or taken from other records, and so change without their record's stamp (sobject.Field.Derived).
 CREATE VIEW mirror.formulas AS
     SELECT o.object, f.field FROM mirror.objects o JOIN mirror.fields f ON f.object = o.object AND f.gone_at IS NULL AND f.left_out_at IS NULL
     WHERE EXISTS (SELECT FROM jsonb_array_elements(CASE jsonb_typeof(o.describe->'fields') WHEN 'array' THEN o.describe->'fields' ELSE '[]' END) d
-        WHERE d->>'name' = f.field AND (d->>'calculated')::boolean);
+        WHERE d->>'name' = f.field AND ((d->>'calculated')::boolean OR NOT (d->>'createable')::boolean AND NOT (d->>'updateable')::boolean AND NOT (d->>'autoNumber')::boolean
+            AND f.field NOT IN ('Id', 'IsDeleted', 'CreatedDate', 'CreatedById', 'LastModifiedDate', 'LastModifiedById', 'SystemModstamp', 'MasterRecordId',
+                'IsConverted', 'ConvertedDate', 'ConvertedAccountId', 'ConvertedContactId', 'ConvertedOpportunityId')));
 
 -- +goose Down
 SELECT 1;
