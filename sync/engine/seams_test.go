@@ -2,8 +2,10 @@ package engine_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/tandem-sync/tandem/models"
+	"github.com/tandem-sync/tandem/sync/mirror"
 )
 
 // A field that is hidden while edits of it wait: they cannot be sent, and do not vanish in silence. Each is a conflict with its value, and
@@ -127,5 +129,63 @@ func TestAFirstSyncThatWaitsForTheShareHoldsUpNoOther(t *testing.T) {
 	})
 	if n := scalar[int](w, `SELECT count(*) FROM admin.runs WHERE object = 'Contact' AND kind = $1 AND ended_at IS NULL`, models.RunFirstSync); n != 1 {
 		t.Errorf("%d first syncs of contacts wait, want 1", n)
+	}
+}
+
+// Two rows that turn out to be one record become one row; where a table of people's own forbids that, the row is set aside with the database's
+// reason, and holds up nothing else.
+func TestRowsThatCannotBecomeOneHoldUpNothingElse(t *testing.T) {
+	t.Parallel()
+	w := sendWorld(t, sendSmall, func(w *world) { w.exec(`UPDATE admin.objects SET match_email = true WHERE name = 'Lead'`) })
+	ids := w.ids("Lead")
+	if err := w.org.Update("Lead", ids[2], map[string]any{"Email": "one@person.example"}); err != nil {
+		t.Fatal(err)
+	}
+	w.cycle()
+	w.exec(`CREATE TABLE public.score (lead_id bigint PRIMARY KEY REFERENCES salesforce.lead (id))`)
+	row := w.insert(`INSERT INTO salesforce.lead (lastname, company, email) VALUES ('One', 'Person', 'one@person.example')`)
+	fine := w.insert(`INSERT INTO salesforce.lead (lastname, company, email) VALUES ('Other', 'Person', 'other@person.example')`)
+	w.exec(`INSERT INTO public.score SELECT id FROM salesforce.lead WHERE id = $1 OR sfid = $2`, row, ids[2])
+	w.exec(`UPDATE salesforce.lead SET title = 'Sent' WHERE sfid = $1`, ids[3])
+	w.cycle()
+	if code, message := w.refusal("Lead", row); code != "ROWS_CANNOT_JOIN" || w.there("Lead", ids[3], "Title") != "Sent" || w.sfid("lead", fine) == "" {
+		t.Errorf("the row is refused with %q (%s), the other edit is %q, the other row %q", code, message, w.there("Lead", ids[3], "Title"), w.sfid("lead", fine))
+	}
+	w.exec(`DELETE FROM public.score WHERE lead_id = $1`, row)
+	w.exec(`SELECT mirror.retry_refused(ARRAY(SELECT id FROM mirror.refused WHERE row_id = $1), 'ann')`, row)
+	w.cycle()
+	if w.sfid("lead", row) != ids[2] || w.backlog() != 0 {
+		t.Errorf("the row is %q, want %q; %d edits wait", w.sfid("lead", row), ids[2], w.backlog())
+	}
+}
+
+// A worker dies after a deleted record's row gave up its record and before its edit was put back: the row is created again all the same.
+func TestADeathBetweenRenewingAndSettling(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sendSmall)
+	w.config.LockWait, w.config.LostWait = 2*time.Millisecond, 10*time.Millisecond
+	w.exec(`UPDATE admin.state SET send_at_once = false`)
+	w.onlyPeople()
+	w.approve(true)
+	w.exec(`UPDATE admin.objects SET recreate = true WHERE name = 'Contact'`)
+	stop := w.work()
+	w.cycle()
+	stop()
+	id := w.ids("Contact")[1]
+	row := scalar[int64](w, `SELECT id FROM salesforce.contact WHERE sfid = $1`, id)
+	w.exec(`UPDATE salesforce.contact SET title = 'Reborn' WHERE id = $1`, row)
+	if err := w.org.Delete("Contact", id); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := w.mirror.ClaimChanges(t.Context(), 1, "Contact", mirror.Update, 10); err != nil || len(c.Changes) != 1 {
+		t.Fatalf("claimed %+v, %v", c, err)
+	}
+	if err := w.mirror.Renew(t.Context(), "Contact", row, id); err != nil {
+		t.Fatal(err)
+	}
+	w.work()
+	w.cycle()
+	if again := w.sfid("contact", row); again == "" || again == id || w.there("Contact", again, "Title") != "Reborn" || w.backlog() != 0 {
+		t.Errorf("the contact is %q with the title %q; %d edits wait", again, w.there("Contact", again, "Title"), w.backlog())
 	}
 }

@@ -34,6 +34,7 @@ const (
 	codeMatchSeveral = "MATCH_SEVERAL"
 	codeMatchOther   = "MATCH_OTHER_OBJECT"
 	codeMatchLocal   = "MATCH_LOCAL_ROW"
+	codeNotJoined    = "ROWS_CANNOT_JOIN"
 	codeNoNumber     = "VALUE_NOT_SENDABLE"
 )
 
@@ -220,7 +221,11 @@ func (s *sender) again(claim mirror.Claim, c mirror.Change, cause error, soon bo
 // settle keeps what became of changes, and adds it to the run's account.
 func (s *sender) settle(ctx context.Context, done []mirror.Settlement) error {
 	for batch := range slices.Chunk(done, settleMax) {
-		if _, err := s.Mirror.Settle(ctx, batch); err != nil {
+		_, err := s.Mirror.Settle(ctx, batch)
+		if mirror.IsForbidden(err) {
+			return s.settleSingly(ctx, batch, err)
+		}
+		if err != nil {
 			return err
 		}
 		s.step("settled")
@@ -239,6 +244,27 @@ func (s *sender) settle(ctx context.Context, done []mirror.Settlement) error {
 		}
 	}
 	return nil
+}
+
+// settleSingly settles changes one by one of which the database forbids some: a table of people's own refers to both of two rows that are
+// to become one. Such a row is set aside; what was created is not, for it would be created again.
+func (s *sender) settleSingly(ctx context.Context, done []mirror.Settlement, cause error) error {
+	if len(done) > 1 {
+		for i := range done {
+			if err := s.settle(ctx, done[i:i+1]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	d := done[0]
+	if d.Outcome != mirror.Linked && d.Outcome != mirror.Restored {
+		return cause
+	}
+	return s.settle(ctx, []mirror.Settlement{{
+		Claim: d.Claim, Object: d.Object, RowID: d.RowID, Seqs: d.Seqs, RunID: d.RunID, Outcome: mirror.Refused, Code: codeNotJoined,
+		Message: fmt.Sprintf("The row and the record of Salesforce that it stands for cannot become one row here: %s.", cause), Details: map[string]any{"candidates": []string{d.SFID}},
+	}})
 }
 
 // field gives a field that may be written now: visible, not left out, and not switched to come from Salesforce only.

@@ -3,12 +3,14 @@ package mirror
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // leaves tells whether a change of this outcome leaves the outbox.
@@ -74,6 +76,13 @@ func (db *DB) Settle(ctx context.Context, settlements []Settlement) (int, error)
 		return 0, fmt.Errorf("settle changes: %w", err)
 	}
 	return counted, nil
+}
+
+// IsForbidden tells whether the database forbids what was to be written: by a constraint or a trigger of people's own, or for a value that a
+// column cannot hold. Trying again does not mend it.
+func IsForbidden(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "23") || pg.Code == "P0001")
 }
 
 // settlement is the settling of one object's changes in one transaction.
