@@ -61,7 +61,7 @@ func (p *piece) check(ctx context.Context) (outcome, error) {
 	case c.State == mirror.CheckVerifying:
 		return p.verifyCheck(ctx, c)
 	}
-	return p.finishCheck(ctx, c)
+	return p.finishCheck(ctx)
 }
 
 func (p *piece) checkProgress(ctx context.Context, c mirror.Check) error {
@@ -271,7 +271,7 @@ func (p *piece) verifyCheck(ctx context.Context, c mirror.Check) (outcome, error
 		return outcome{}, err
 	}
 	if len(left) == 0 {
-		return p.finishCheck(ctx, c)
+		return p.finishCheck(ctx)
 	}
 	if c.RoundAt.IsZero() {
 		if err := p.Mirror.RoundOver(ctx, c, p.Models.Now()); err != nil {
@@ -390,7 +390,7 @@ func (p *piece) judge(ctx context.Context, fields, ids []string) (func(id string
 	}, nil
 }
 
-func (p *piece) finishCheck(ctx context.Context, c mirror.Check) (outcome, error) {
+func (p *piece) finishCheck(ctx context.Context) (outcome, error) {
 	c, _, err := p.Mirror.CheckOf(ctx, p.run.ID)
 	if err != nil {
 		return outcome{}, err
