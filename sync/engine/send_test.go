@@ -179,7 +179,9 @@ func TestBothSidesEdit(t *testing.T) {
 				t.Errorf("after reading the row holds %s, want the unsent title and the read city", got)
 			}
 			w.approve(true)
-			if _, _, conflicts, _ := sends(w.cycle()); conflicts != 3 {
+			w.cycle()
+			// The cycle's run may find that one outside the cycle was faster.
+			if conflicts := scalar[int](w, `SELECT coalesce(sum(conflicts), 0) FROM admin.runs WHERE kind = 'send'`); conflicts != 3 {
 				t.Errorf("%d conflicts, want 3: what was read before the edit met nothing", conflicts)
 			}
 			byPolicy := map[models.ConflictPolicy]string{models.PolicySalesforce: "From there", models.PolicyLocal: "From here", models.PolicyAsk: "From there", models.PolicyNewest: "From there"}[policy]
