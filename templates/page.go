@@ -125,6 +125,10 @@ func runChip(p Page, r models.Run) chip {
 	l, now := p.L, p.Status.Now
 	switch r.State {
 	case models.RunSucceeded:
+		if r.Refused > 0 && r.Kind == models.RunCheck {
+			// A check sets nothing aside: it counts what differs.
+			return chip{"amber", "●", l.N("run.done_differ", r.Refused)}
+		}
 		if r.Refused > 0 {
 			return chip{"amber", "●", l.N("run.done_refused", r.Refused)}
 		}

@@ -183,7 +183,7 @@ func TestConflicts(t *testing.T) {
 	s.mirrored()
 	row := ask[int64](s, `SELECT id FROM salesforce.lead WHERE sfid = $1`, leadID)
 	add := func(field, column, winner, local, remote string) int64 {
-		return ask[int64](s, `INSERT INTO mirror.conflicts (object, row_id, sfid, field, column_name, base, local, remote, winner, reason, made_by) VALUES ('Lead', $1, $2, $3, $4, 'before', $5, $6, $7, 'That is set for this field.', 'marketing') RETURNING id`,
+		return ask[int64](s, `INSERT INTO mirror.conflicts (object, row_id, sfid, field, column_name, base, local, remote, winner, reason, made_by) VALUES ('Lead', $1, $2, $3, $4, 'before', $5, $6, $7, 'That is set for this field, or for its whole object.', 'marketing') RETURNING id`,
 			row, leadID, field, column, local, remote, winner)
 	}
 	asks := add("FirstName", "firstname", "", "Amelia", "Amélie")
@@ -192,7 +192,7 @@ func TestConflicts(t *testing.T) {
 	p := s.signedIn(models.RoleOperator)
 	_, body, _ := p.get("/conflicts")
 	text := func(id int64) string { return strconv.FormatInt(id, 10) }
-	has(t, "the page", body, "Amélie Dubois", "before", "Acme Ltd", "Acme", "That is set for this field.", `data-testid="conflicts-undecided"`, `data-testid="keep-local-`+text(asks)+`"`, `data-testid="keep-salesforce-`+text(asks)+`"`,
+	has(t, "the page", body, "Amélie Dubois", "before", "Acme Ltd", "Acme", "That is set for this field, or for its whole object.", `data-testid="conflicts-undecided"`, `data-testid="keep-local-`+text(asks)+`"`, `data-testid="keep-salesforce-`+text(asks)+`"`,
 		`data-testid="overturn-`+text(lost)+`"`, `data-testid="count-conflicts">3<`)
 	if strings.Index(body, `data-testid="conflict-`+text(asks)) > strings.Index(body, `data-testid="conflict-`+text(other)) {
 		t.Error("what asks does not stand first")

@@ -227,7 +227,7 @@ func TestRecordStory(t *testing.T) {
 	s.exec(`INSERT INTO mirror.settled (seq, object, row_id, sfid, operation, base, changed, made_by, application, made_at, outcome, by, reason) VALUES
 		(90001, 'Lead', $1, $2, 'update', '{"score__c": 1.50}', '{"score__c": 12345678901234567890.5}', 'marketing', 'mailer', now() - interval '2 hours', 'dropped', 'ada@example.com', 'typed twice')`, row, leadID)
 	s.exec(`INSERT INTO mirror.refusals (object, direction, record, row_id, sfid, code, message) VALUES ('Lead', 'out', 'local:' || $1::bigint, $1, $2, 'FIELD_CUSTOM_VALIDATION_EXCEPTION', 'Country is <required>.')`, row, leadID)
-	s.exec(`INSERT INTO mirror.conflicts (object, row_id, sfid, field, base, local, remote, winner, reason) VALUES ('Lead', $1, $2, 'Company', 'Acme', 'Acme Ltd', 'Acme Inc', 'salesforce', 'That is set for this field.')`, row, leadID)
+	s.exec(`INSERT INTO mirror.conflicts (object, row_id, sfid, field, base, local, remote, winner, reason) VALUES ('Lead', $1, $2, 'Company', 'Acme', 'Acme Ltd', 'Acme Inc', 'salesforce', 'That is set for this field, or for its whole object.')`, row, leadID)
 	s.exec(`INSERT INTO mirror.lineage (object, sfid, kind, to_object, to_sfid) VALUES ('Lead', $1, 'converted', 'Contact', $2)`, leadID, contactID)
 	for _, key := range []string{leadID, leadID[:15], strconv.FormatInt(row, 10)} {
 		status, body, _ := p.get("/records/Lead/" + key)
@@ -241,7 +241,7 @@ func TestRecordStory(t *testing.T) {
 		}
 		hasNot(t, "a viewer's page", body, `data-testid="edit-record"`)
 	}
-	if _, body, _ := p.get("/records/Lead/"+leadID, "Accept-Language", "fr"); !strings.Contains(body, "C’est réglé ainsi pour ce champ.") {
+	if _, body, _ := p.get("/records/Lead/"+leadID, "Accept-Language", "fr"); !strings.Contains(body, "C’est réglé ainsi pour ce champ, ou pour tout l’objet.") {
 		t.Error("why a conflict fell as it did is not told in French")
 	}
 	for _, path := range []string{"/records/Lead/999999", "/records/Lead/00Q000000000009AAA", "/records/Nonsense/1", "/records/Lead/not-an-id"} {

@@ -4,7 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"text/tabwriter"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/tandem-sync/tandem/models"
 )
@@ -44,9 +45,40 @@ func (p *Program) printStatus(s models.Status) error {
 	}
 	fmt.Fprintln(p.Out, say("status.cycle", "number", l.Number(s.Cycle.Number), "state", say("cycle.state."+string(s.Cycle.State))))
 	fmt.Fprintln(p.Out, say("status.api", "used", l.Number(int64(s.API.Used)), "limit", l.Number(int64(s.API.Limit))))
-	w := tabwriter.NewWriter(p.Out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	rows := [][]string{{say("col.object"), say("col.status"), say("col.records"), say("col.to_send"), say("col.refused"), say("col.conflicts"), ""}}
 	for _, o := range s.Objects {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t\n", o.Name, say("object.state."+string(o.State)), l.Number(o.Records), o.Error)
+		toSend := ""
+		if o.Direction == models.TwoWay {
+			toSend = l.Number(o.ToSend)
+		}
+		rows = append(rows, []string{o.Name, say("object.state." + string(o.State)), l.Number(o.Records), toSend, l.Number(o.Refused), l.Number(o.Conflicts), o.Error})
 	}
-	return w.Flush()
+	for _, line := range aligned(rows, 2, 6) {
+		fmt.Fprintln(p.Out, line)
+	}
+	return nil
+}
+
+// aligned lays rows out in columns: words to the left, and the columns from number up to rest, which hold numbers, to the right.
+func aligned(rows [][]string, number, rest int) []string {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	lines := make([]string, len(rows))
+	for r, row := range rows {
+		var b strings.Builder
+		for i, cell := range row {
+			gap := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			if i >= number && i < rest {
+				b.WriteString(gap + cell + "  ")
+			} else {
+				b.WriteString(cell + gap + "  ")
+			}
+		}
+		lines[r] = strings.TrimRight(b.String(), " ")
+	}
+	return lines
 }

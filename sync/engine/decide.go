@@ -48,8 +48,8 @@ const (
 	reasonBlank     = "An empty value does not overwrite a filled one: that is set for this field."
 	reasonKeepFirst = "The field keeps its first value: that is set for it."
 	reasonNotSent   = "The field is not sent to Salesforce: that is set for it, or Salesforce does not let it be written."
-	reasonPolicy    = "That is set for this field."
-	reasonNewer     = "The later edit wins: that is set for this field."
+	reasonPolicy    = "That is set for this field, or for its whole object."
+	reasonNewer     = "The later edit wins: that is set for this field, or for its whole object."
 	reasonUnknown   = "The later edit wins, and Salesforce does not say when it changed the record."
 )
 
