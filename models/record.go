@@ -22,7 +22,8 @@ type RecordLine struct {
 	Company   string
 	Deleted   bool
 	Converted bool
-	Waiting   bool // it has changes that Salesforce has not accepted
+	Waiting   bool // it has changes that are on their way to Salesforce
+	Refused   bool // it has changes that Salesforce refused
 }
 
 const (
@@ -51,6 +52,10 @@ func (db *DB) SearchRecords(ctx context.Context, q, object string) ([]RecordLine
 	if err := db.gorm.WithContext(ctx).Raw(`SELECT d.object FROM mirror.described d LEFT JOIN admin.objects o ON o.name = d.object WHERE ? = '' OR d.object = ?
 		ORDER BY o.position NULLS LAST, d.object`, object, object).Scan(&objects).Error; err != nil {
 		return nil, err
+	}
+	// The pages, and who refers to a row from another, write a local id so.
+	if id, ok := strings.CutPrefix(q, "local:"); ok && localID.MatchString(id) {
+		q = id
 	}
 	byID := salesforceID.MatchString(q) || localID.MatchString(q)
 	var found []RecordLine
@@ -123,8 +128,9 @@ func (db *DB) searchIn(ctx context.Context, d Described, q string, words bool) (
 	}
 	var lines []RecordLine
 	err := db.gorm.WithContext(ctx).Raw(`SELECT ? AS object, t.id, coalesce(t.sfid, '') AS sfid, `+d.nameSQL()+` AS name, `+column("email")+` AS email, `+column("company")+` AS company,
-		`+flag("isdeleted")+` AS deleted, `+flag("isconverted")+` AS converted, EXISTS (SELECT FROM mirror.outbox b WHERE b.object = ? AND b.row_id = t.id) AS waiting
-		FROM ((`+strings.Join(ways, ") UNION (")+`)) f CROSS JOIN LATERAL (SELECT * FROM `+from+` WHERE t.id = f.id LIMIT 1) t ORDER BY name, t.id LIMIT ?`, append(append([]any{d.Object, d.Object}, args...), searchMax)...).Scan(&lines).Error
+		`+flag("isdeleted")+` AS deleted, `+flag("isconverted")+` AS converted, EXISTS (SELECT FROM mirror.outbox b WHERE b.object = ? AND b.row_id = t.id AND b.state <> 'refused') AS waiting,
+		EXISTS (SELECT FROM mirror.outbox b WHERE b.object = ? AND b.row_id = t.id AND b.state = 'refused') AS refused
+		FROM ((`+strings.Join(ways, ") UNION (")+`)) f CROSS JOIN LATERAL (SELECT * FROM `+from+` WHERE t.id = f.id LIMIT 1) t ORDER BY name, t.id LIMIT ?`, append(append([]any{d.Object, d.Object, d.Object}, args...), searchMax)...).Scan(&lines).Error
 	return lines, err
 }
 

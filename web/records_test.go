@@ -157,6 +157,7 @@ func TestFindingRecords(t *testing.T) {
 		{"dub", "Amélie Dubois", "Kenji"},
 		{"tanaka", "Kenji Tanaka", "Amélie"},
 		{local, "Zoë O’Neill", "nothing"},
+		{"local:" + local, "Zoë O’Neill", "nothing"},
 		{userID, "Sam Sales", "Kenji"},
 		{"%", `data-testid="records-none"`, "Amélie"},
 		{"_", `data-testid="records-none"`, "Amélie"},
@@ -175,6 +176,13 @@ func TestFindingRecords(t *testing.T) {
 	for _, q := range []string{"lovelace", "ada", "love"} {
 		if _, body, _ := p.get("/records?q=" + q); !strings.Contains(body, "Ada Lovelace") {
 			t.Errorf("a row that is not in Salesforce yet is not found by %q", q)
+		}
+	}
+	for state, word := range map[string]string{"waiting": "On its way", "refused": "Set aside"} {
+		s.exec(`UPDATE mirror.outbox SET state = $1 WHERE object = 'Lead'`, state)
+		_, body, _ := p.get("/records?q=lovelace")
+		if strings.Count(body, `data-testid="record-state"`) != 1 || !strings.Contains(body, word) {
+			t.Errorf("of a row whose changes are %s, the search does not say %q alone", state, word)
 		}
 	}
 }
