@@ -239,6 +239,13 @@ func (p *piece) resume(ctx context.Context) (o outcome, resumed bool, err error)
 	if err != nil {
 		return outcome{}, false, err
 	}
+	if open && beside(p.run) && load.RunID != p.run.ID {
+		// What an earlier run began may be by a filter or of fields that are no longer wanted; this run was asked for since.
+		if err := p.Mirror.AbandonLoad(ctx, load.ID, "another run reads the object"); err != nil {
+			return outcome{}, false, err
+		}
+		open = false
+	}
 	if open {
 		o, err = p.continueLoad(ctx, load)
 		return o, true, err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tandem-sync/tandem/models"
 	"github.com/tandem-sync/tandem/sync/mirror"
+	"github.com/tandem-sync/tandem/sync/simorg"
 )
 
 // A field that is hidden while edits of it wait: they cannot be sent, and do not vanish in silence. Each is a conflict with its value, and
@@ -188,4 +189,34 @@ func TestADeathBetweenRenewingAndSettling(t *testing.T) {
 	if again := w.sfid("contact", row); again == "" || again == id || w.there("Contact", again, "Title") != "Reborn" || w.backlog() != 0 {
 		t.Errorf("the contact is %q with the title %q; %d edits wait", again, w.there("Contact", again, "Title"), w.backlog())
 	}
+}
+
+// A reading of all records by an old filter, still under way when the filter changes, is not taken for the reading by the new one.
+func TestAReadingByTheOldFilterIsNotTheNewOne(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sendSmall)
+	w.config.BulkAbove = 10
+	w.exec(`UPDATE admin.objects SET enabled = false WHERE name <> 'Lead'`)
+	all := w.ids("Lead")
+	w.exec(`UPDATE admin.objects SET row_filter = $1 WHERE name = 'Lead'`, "Id < '"+all[len(all)/2]+"'")
+	w.work()
+	w.cycle()
+	ctx := t.Context()
+	mend := w.org.Fault(simorg.Fault{Method: "GET", Path: "/jobs/query/", Status: 503, Body: "later"})
+	old, err := w.models.RequestResync(ctx, "Lead", "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.until("the reading by the old filter waits for its job", func() bool {
+		r, err := w.models.Run(ctx, old.ID)
+		return err == nil && r.ResumesAt != nil && scalar[int](w, `SELECT count(*) FROM mirror.loads WHERE run_id = $1 AND state = 'open'`, old.ID) == 1
+	})
+	if err := w.models.SaveRowFilter(ctx, "Lead", "", "test"); err != nil {
+		t.Fatal(err)
+	}
+	mend()
+	w.until("all was read again", func() bool {
+		return scalar[int](w, `SELECT count(*) FROM admin.runs WHERE kind = 'resync' AND state = 'succeeded'`) == 1
+	})
+	w.equalObject("Lead")
 }
