@@ -220,3 +220,32 @@ func TestAReadingByTheOldFilterIsNotTheNewOne(t *testing.T) {
 	})
 	w.equalObject("Lead")
 }
+
+// Where deleted records are removed and a table of people's own holds on to one, that row is marked instead until it may go; the others go,
+// and reading goes on.
+func TestARowThatIsHeldOnToIsMarkedInsteadOfRemoved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sendSmall)
+	w.onlyPeople()
+	w.exec(`UPDATE admin.objects SET on_deleted = 'remove' WHERE name = 'Lead'`)
+	w.work()
+	w.cycle()
+	ids := w.ids("Lead")
+	w.exec(`CREATE TABLE public.score (lead_id bigint REFERENCES salesforce.lead (id))`)
+	w.exec(`INSERT INTO public.score SELECT id FROM salesforce.lead WHERE sfid = $1`, ids[2])
+	for _, id := range ids[2:4] {
+		if err := w.org.Delete("Lead", id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.cycle()
+	const left = `SELECT coalesce(string_agg(sfid || ' ' || isdeleted, ', '), '') FROM salesforce.lead WHERE sfid = ANY($1)`
+	if got := scalar[string](w, left, ids[2:4]); got != ids[2]+" true" {
+		t.Errorf("left are %q, want the one that is held on to, marked", got)
+	}
+	w.exec(`DROP TABLE public.score`)
+	w.cycle()
+	if got := scalar[string](w, left, ids[2:4]); got != "" {
+		t.Errorf("left are %q once nothing holds on to them", got)
+	}
+}

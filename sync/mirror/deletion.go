@@ -3,7 +3,10 @@ package mirror
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // brakeFloor is how many records may always be deleted at once: so few a person can look through one by one, and of a small
@@ -138,7 +141,11 @@ func (w *writer) settleDeletions(ctx context.Context, load int64) (carriedOut, h
 	}
 	if remove && marked > 0 && w.table.HasIsDeleted() {
 		// The admin chose anew, or a first read brought them. What waits to be sent of such a record keeps its row (Invariant 3).
-		tag, err := w.tx.Exec(ctx, fmt.Sprintf(`DELETE FROM %s t WHERE t.isdeleted AND %s`, w.table.name(), nothingUnsent("$1")), object)
+		free, err := w.heldByNobody(ctx)
+		if err != nil {
+			return 0, 0, err
+		}
+		tag, err := w.tx.Exec(ctx, fmt.Sprintf(`DELETE FROM %s t WHERE t.isdeleted AND %s AND %s`, w.table.name(), nothingUnsent("$1"), free), object)
 		if err == nil {
 			err = w.keepAccount(ctx, 0, -tag.RowsAffected())
 		}
@@ -166,6 +173,23 @@ func nothingUnsent(object string) string {
 	return `NOT EXISTS (SELECT FROM mirror.outbox o WHERE o.object = ` + object + ` AND o.row_id = t.id)`
 }
 
+// heldByNobody is a condition on a record t that may be removed: no table of people's own refers to it in a way that forbids that. What one
+// such row forbids must not hold up all reading of the object.
+func (w *writer) heldByNobody(ctx context.Context) (string, error) {
+	rows, err := w.tx.Query(ctx, `SELECT CASE WHEN has_table_privilege(c.conrelid, 'SELECT')
+			THEN format('NOT EXISTS (SELECT FROM %s x WHERE x.%I = t.%I)', c.conrelid::regclass, a.attname, k.attname) ELSE 'false' END
+		FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1] JOIN pg_attribute k ON k.attrelid = c.confrelid AND k.attnum = c.confkey[1]
+		WHERE c.contype = 'f' AND c.confrelid = $1::regclass AND cardinality(c.conkey) = 1 AND c.confdeltype IN ('a', 'r') ORDER BY c.oid`, w.table.name())
+	if err != nil {
+		return "", fmt.Errorf("look for tables that refer to %s: %w", w.table.Object(), err)
+	}
+	conditions, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return "", fmt.Errorf("look for tables that refer to %s: %w", w.table.Object(), err)
+	}
+	return strings.Join(append([]string{"true"}, conditions...), " AND "), nil
+}
+
 // carryOut marks or removes the records of the deletions d that meet the condition, whose first parameter is the object, and
 // forgets those deletions. It gives how many records lived until then.
 func (w *writer) carryOut(ctx context.Context, which string, args ...any) (int64, error) {
@@ -184,9 +208,13 @@ func (w *writer) carryOut(ctx context.Context, which string, args ...any) (int64
 		gone += toGone * tag.RowsAffected()
 		return nil
 	}
+	free, err := w.heldByNobody(ctx)
+	if err != nil {
+		return 0, err
+	}
 	if w.table.HasIsDeleted() {
 		if remove {
-			err := write(fmt.Sprintf(`DELETE FROM %s t USING mirror.deletions d WHERE t.sfid = d.sfid AND t.isdeleted IS DISTINCT FROM true AND %s AND (%s)`, table, nothingUnsent("d.object"), which), 0)
+			err := write(fmt.Sprintf(`DELETE FROM %s t USING mirror.deletions d WHERE t.sfid = d.sfid AND t.isdeleted IS DISTINCT FROM true AND %s AND %s AND (%s)`, table, nothingUnsent("d.object"), free, which), 0)
 			if err != nil {
 				return 0, err
 			}
@@ -194,11 +222,11 @@ func (w *writer) carryOut(ctx context.Context, which string, args ...any) (int64
 		if err := write(fmt.Sprintf(`UPDATE %s t SET isdeleted = true FROM mirror.deletions d WHERE t.sfid = d.sfid AND t.isdeleted IS DISTINCT FROM true AND (%s)`, table, which), 1); err != nil {
 			return 0, err
 		}
-	} else if err := write(fmt.Sprintf(`DELETE FROM %s t USING mirror.deletions d WHERE t.sfid = d.sfid AND (%s)`, table, which), 0); err != nil {
+	} else if err := write(fmt.Sprintf(`DELETE FROM %s t USING mirror.deletions d WHERE t.sfid = d.sfid AND %s AND (%s)`, table, free, which), 0); err != nil {
 		return 0, err
 	}
 	// Nothing is left to mend in a record that is gone.
-	_, err := w.tx.Exec(ctx, `UPDATE mirror.refusals r SET resolved_at = now() FROM mirror.deletions d
+	_, err = w.tx.Exec(ctx, `UPDATE mirror.refusals r SET resolved_at = now() FROM mirror.deletions d
 		WHERE r.object = d.object AND r.direction = 'in' AND r.resolved_at IS NULL AND r.sfid = d.sfid AND (`+which+`)`, args...)
 	if err == nil {
 		_, err = w.tx.Exec(ctx, `DELETE FROM mirror.deletions d WHERE `+which, args...)
