@@ -27,6 +27,10 @@ func TestFirstSyncCopiesTheOrg(t *testing.T) {
 		}
 	}
 	w.equal()
+	converted := scalar[int](w, `SELECT count(*) FROM salesforce.lead WHERE isconverted AND convertedcontactid IS NOT NULL`)
+	if followed := scalar[int](w, `SELECT count(*) FROM mirror.lineage WHERE object = 'Lead' AND kind = 'converted'`); converted == 0 || followed != converted {
+		t.Errorf("%d of %d converted leads lead to their contacts", followed, converted)
+	}
 	before := w.org.Calls().Total
 	for _, r := range w.cycle() {
 		if r.Kind != models.RunChanges || r.New+r.Changed+r.Deleted != 0 {

@@ -157,6 +157,7 @@ func (w *writer) copyDirect(ctx context.Context, rows sobject.Rows, from source)
 	if err := w.lock(ctx, "_shared"); err != nil {
 		return Result{}, err
 	}
+	e.kin = newKin(e)
 	var n int64
 	err = w.quietly(ctx, func() (err error) {
 		n, err = w.copyIn(ctx, e, w.table.name())
@@ -171,6 +172,9 @@ func (w *writer) copyDirect(ctx context.Context, rows sobject.Rows, from source)
 	// The system columns know which records came with this transaction.
 	clean := "s.xmin = pg_current_xact_id()::xid AND " + e.notOlder()
 	if err := e.settle(ctx, w, w.table.name()+" s", clean, from); err != nil {
+		return Result{}, err
+	}
+	if err := e.kin.store(ctx, w, from.load); err != nil {
 		return Result{}, err
 	}
 	return Result{Read: e.read, New: n, Refused: e.refused.count}, w.keepAccount(ctx, n-e.gone, e.gone)

@@ -42,6 +42,7 @@ type encoder struct {
 	read    int64 // records taken from rows
 	gone    int64 // of those encoded, how many are deleted ones
 	refused refusals
+	kin     *kin // of a page that is copied directly: what became another record
 }
 
 // newEncoder maps the page's columns to the table's.
@@ -174,6 +175,9 @@ func (e *encoder) record(cells [][]byte) error {
 		return e.setAside(cells, -1, flawWide)
 	}
 	e.buf = buf
+	if e.kin != nil {
+		e.kin.note(cells)
+	}
 	if e.goneAt >= 0 && len(cells[e.goneAt]) == len("true") {
 		e.gone++
 	}

@@ -30,10 +30,76 @@ func (w *writer) follow(ctx context.Context, e *encoder, from string) error {
 	return w.followFrom(ctx, from, merged, converted)
 }
 
-// followAll is follow for the whole table.
-func (w *writer) followAll(ctx context.Context) error {
+// followLoad is follow for what the pages of a load that were copied directly noted on their way. Should merges of the object be
+// known already, one of them may be a record of its own again, which only the whole table tells.
+func (w *writer) followLoad(ctx context.Context, load int64) error {
 	t := w.table
-	return w.followFrom(ctx, t.name(), t.has("masterrecordid"), t.Object() == "Lead" && t.has("isconverted") && t.has("convertedcontactid"))
+	var known bool
+	if err := w.tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM mirror.lineage WHERE object = $1 AND kind = 'merged')`, t.Object()).Scan(&known); err != nil {
+		return err
+	}
+	from := t.name()
+	if !known {
+		from = fmt.Sprintf("(SELECT * FROM mirror.load_kin WHERE load_id = %d)", load)
+	}
+	if err := w.followFrom(ctx, from, t.has("masterrecordid"), t.Object() == "Lead" && t.has("isconverted") && t.has("convertedcontactid")); err != nil {
+		return err
+	}
+	_, err := w.tx.Exec(ctx, `DELETE FROM mirror.load_kin WHERE load_id = $1`, load)
+	return err
+}
+
+// kin collects, while a page is copied, the records in it that became others: few, as a rule.
+type kin struct {
+	id, gone, merged, converted, contact int // which cells; -1: the page has none
+	sfid, master, became                 []string
+	deleted, isConverted                 []bool
+}
+
+func newKin(e *encoder) *kin {
+	k := &kin{id: e.idAt, gone: e.goneAt, merged: -1, converted: -1, contact: -1}
+	for i, c := range e.columns {
+		switch c.name {
+		case "masterrecordid":
+			k.merged = i
+		case "isconverted":
+			k.converted = i
+		case "convertedcontactid":
+			k.contact = i
+		}
+	}
+	return k
+}
+
+func (k *kin) note(cells [][]byte) {
+	cell := func(i int) string {
+		if i < 0 {
+			return ""
+		}
+		return string(cells[i])
+	}
+	if (k.merged < 0 || len(cells[k.merged]) == 0) && (k.contact < 0 || len(cells[k.contact]) == 0) {
+		return
+	}
+	id, err := sobject.ParseID(cell(k.id))
+	if err != nil {
+		return // no row came of it
+	}
+	k.sfid, k.master, k.became = append(k.sfid, string(id)), append(k.master, cell(k.merged)), append(k.became, cell(k.contact))
+	k.deleted, k.isConverted = append(k.deleted, cell(k.gone) == "true"), append(k.isConverted, cell(k.converted) == "true")
+}
+
+func (k *kin) store(ctx context.Context, w *writer, load int64) error {
+	if len(k.sfid) == 0 {
+		return nil
+	}
+	_, err := w.tx.Exec(ctx, `INSERT INTO mirror.load_kin (load_id, sfid, isdeleted, masterrecordid, isconverted, convertedcontactid)
+		SELECT $1, u.sfid, u.deleted, nullif(u.master, ''), u.converted, nullif(u.became, '') FROM unnest($2::text[], $3::boolean[], $4::text[], $5::boolean[], $6::text[]) AS u (sfid, deleted, master, converted, became)`,
+		load, k.sfid, k.deleted, k.master, k.isConverted, k.became)
+	if err != nil {
+		return fmt.Errorf("note which records of %s became others: %w", w.table.Object(), err)
+	}
+	return nil
 }
 
 func (w *writer) followFrom(ctx context.Context, from string, merged, converted bool) error {

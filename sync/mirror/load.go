@@ -346,7 +346,7 @@ func (db *DB) endLoad(ctx context.Context, t *Table, l *Load) error {
 	}
 	if l.Direct {
 		// What was copied directly was looked at by nobody on its way.
-		if err := w.followAll(ctx); err != nil {
+		if err := w.followLoad(ctx, l.ID); err != nil {
 			return err
 		}
 	}
