@@ -11,8 +11,10 @@ const (
 	storyKept = 396 * 24 * time.Hour
 	// scratchKept is how long is kept what only work under way needs, should nobody have tidied up behind it.
 	scratchKept = 7 * 24 * time.Hour
-	// pruneAtOnce bounds the rows that one look removes of each table.
+	// pruneAtOnce bounds the rows that one statement removes, pruneRounds how many statements one look makes for a table: more than
+	// comes in between two looks where people's programs write all day.
 	pruneAtOnce = 5_000
+	pruneRounds = 40
 )
 
 // Prune removes what is settled and older than the history: refusals that were resolved, changes that were sent, conflicts that
@@ -32,8 +34,14 @@ func (db *DB) Prune(ctx context.Context) error {
 		{"mirror.claims", "id", "made_at < $1 AND NOT EXISTS (SELECT FROM mirror.outbox o WHERE o.claim = claims.id)", scratchKept},
 	} {
 		sql := fmt.Sprintf(`DELETE FROM %[1]s WHERE %[2]s = ANY(ARRAY(SELECT %[2]s FROM %[1]s WHERE %[3]s LIMIT %[4]d))`, old.table, old.key, old.when, pruneAtOnce)
-		if _, err := db.pool.Exec(ctx, sql, time.Now().Add(-old.kept)); err != nil {
-			return fmt.Errorf("remove what is old of %s: %w", old.table, err)
+		for range pruneRounds {
+			tag, err := db.pool.Exec(ctx, sql, time.Now().Add(-old.kept))
+			if err != nil {
+				return fmt.Errorf("remove what is old of %s: %w", old.table, err)
+			}
+			if tag.RowsAffected() < pruneAtOnce {
+				break
+			}
 		}
 	}
 	return nil
