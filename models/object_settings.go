@@ -137,6 +137,9 @@ func (s *ObjectSettings) check(o Object, d Described) error {
 		return refuse(CodeInvalid, "object_settings.invalid", "value", string(s.Policy))
 	}
 	if s.CreatePolicy == CreateCondition {
+		if s.CreateField == "" {
+			return refuse(CodeInvalid, "object_settings.field_missing")
+		}
 		f, ok := d.Field(s.CreateField)
 		if !ok {
 			return refuse(CodeInvalid, "object_settings.field_unknown", "field", s.CreateField)

@@ -101,6 +101,9 @@ func TestObjectSettings(t *testing.T) {
 			t.Errorf("%v answered %d", wrong, status)
 		}
 	}
+	if _, body, _ := admin.post("/objects/Lead/settings", form("create_field", "")); !strings.Contains(body, "Choose the field that the condition looks at.") {
+		t.Error("a condition without a field is not told what it lacks")
+	}
 	if status, _, to := admin.post("/objects/Lead/settings", form()); status != http.StatusSeeOther || to != "/objects/Lead/settings" {
 		t.Fatalf("saving answered %d to %q", status, to)
 	}
