@@ -249,3 +249,23 @@ func TestARowThatIsHeldOnToIsMarkedInsteadOfRemoved(t *testing.T) {
 		t.Errorf("left are %q once nothing holds on to them", got)
 	}
 }
+
+// A row that is edited and then deleted, before either was sent, is deleted: the edit was made here, and not in Salesforce.
+func TestAnEditedRowIsDeleted(t *testing.T) {
+	t.Parallel()
+	w := sendWorld(t, sendSmall, func(w *world) { w.exec(`UPDATE admin.objects SET delete_allowed = true WHERE name = 'Lead'`) })
+	ids := w.ids("Lead")
+	w.exec(`UPDATE salesforce.lead SET title = 'Edited once' WHERE sfid = ANY($1)`, ids[2:4])
+	w.exec(`UPDATE salesforce.lead SET title = 'Edited twice' WHERE sfid = ANY($1)`, ids[2:4])
+	w.exec(`DELETE FROM salesforce.lead WHERE sfid = ANY($1)`, ids[2:4])
+	if err := w.org.Update("Lead", ids[3], map[string]any{"Title": "Edited there"}); err != nil {
+		t.Fatal(err)
+	}
+	w.cycle()
+	if _, alive := w.org.Get("Lead", ids[2]); alive && w.there("Lead", ids[2], "IsDeleted") != "true" || scalar[int](w, `SELECT count(*) FROM salesforce.lead WHERE sfid = $1`, ids[2]) != 0 {
+		t.Error("the row that was edited and deleted here was not deleted")
+	}
+	if scalar[int](w, `SELECT count(*) FROM salesforce.lead WHERE sfid = $1`, ids[3]) != 1 {
+		t.Error("the row that was edited there too is not back")
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -66,7 +67,7 @@ func coalesce(edits []edit) coalesced {
 		if e.operation == Delete {
 			switch {
 			case c.sfid != "":
-				return coalesced{op: Delete, edits: edits[:i+1], sfid: c.sfid, base: e.base}
+				return coalesced{op: Delete, edits: edits[:i+1], sfid: c.sfid, base: baseOfDeleted(edits[:i], e.base)}
 			case !tried:
 				return coalesced{op: Delete, void: true, edits: edits[:i+1]}
 			}
@@ -93,6 +94,16 @@ func coalesce(edits []edit) coalesced {
 		c.op, c.base, c.whole = Insert, nil, !made
 	}
 	return c
+}
+
+// baseOfDeleted is what this side last knew of Salesforce when a row was deleted: the row as it was, but for what people had edited of it before
+// and not sent.
+func baseOfDeleted(before []edit, row map[string]json.RawMessage) map[string]json.RawMessage {
+	base := maps.Clone(row)
+	for _, e := range slices.Backward(before) {
+		maps.Copy(base, e.base)
+	}
+	return base
 }
 
 // wire are an object's columns as the outbox needs them.
