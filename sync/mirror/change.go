@@ -29,7 +29,7 @@ type Change struct {
 	Seqs      []int64   // the outbox rows that it is made of, in their order
 
 	// Base is what each changed field held before the first edit: what this side last knew of Salesforce. Of a deletion it is
-	// the whole row. Of an insert it is empty.
+	// the whole row, with what its unsent edits had changed as it was before them. Of an insert it is empty.
 	Base map[string]*string
 	// Local is what each changed field holds after the last edit. A field that came back to its base stays in it, equal to
 	// Base: meanwhile a newer value of Salesforce was not written over it, so it must be read and written now.

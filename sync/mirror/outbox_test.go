@@ -44,7 +44,7 @@ func TestCoalesce(t *testing.T) {
 		{"insert, update and delete", []edit{ins(`{"a": 1}`), own(`{"a": 1}`, `{"a": 2}`), ownDel}, `void`, 3},
 		{"a local row deleted", []edit{ownDel}, `void`, 1},
 		{"insert whose reply was lost, and delete", []edit{tried, ownDel}, `insert  null {"a":1}`, 1},
-		{"update and delete", []edit{upd(`{"a": 1}`, `{"a": 9}`), del}, `delete S {"a":9,"id":1} null`, 2},
+		{"update and delete", []edit{upd(`{"a": 1}`, `{"a": 9}`), del}, `delete S {"a":1,"id":1} null`, 2},
 		{"delete", []edit{del}, `delete S {"a":9,"id":1} null`, 1},
 		{"delete, and a new row of the same id", []edit{del, ins(`{"a": 5}`)}, `delete S {"a":9,"id":1} null`, 1},
 		{"made, accepted meanwhile, deleted", []edit{ins(`{"a": 1}`), del}, `delete S {"a":9,"id":1} null`, 2},
