@@ -377,7 +377,7 @@ func (p *piece) judge(ctx context.Context, fields, ids []string) (func(id string
 	if err != nil {
 		return nil, err
 	}
-	here, deleting, err := p.Mirror.LocalRecords(ctx, p.table, fields, ids)
+	here, deleting, deleted, err := p.Mirror.LocalRecords(ctx, p.table, fields, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -386,7 +386,7 @@ func (p *piece) judge(ctx context.Context, fields, ids []string) (func(id string
 		if r, ok := here[id]; ok {
 			local = &r
 		}
-		return p.table.Judge(fields, id, local, there, deleting[id], object.OnDeleted == models.RemoveDeleted)
+		return p.table.Judge(fields, id, local, there, deleting[id], deleted[id] || object.OnDeleted == models.RemoveDeleted)
 	}, nil
 }
 

@@ -201,9 +201,16 @@ func TestCheckKnowsWhatIsNoDifference(t *testing.T) {
 	w.asEngine(`UPDATE salesforce.lead SET score_band__c = 'Stale' WHERE sfid = $1`, leads[3])
 	// Beside the edit that waits, this row holds a value that nobody explains.
 	w.asEngine(`UPDATE salesforce.lead SET street = 'Wrong' WHERE sfid = $1`, leads[0])
+	// A row that was deleted here went with the deletion; Salesforce still has its record, in the recycle bin.
+	w.asEngine(`INSERT INTO mirror.settled (seq, object, row_id, sfid, operation, base, changed, made_by, application, made_at, outcome)
+		SELECT 1000000, 'Lead', id, sfid, 'delete', '{}', '{}', 'x', 'x', now(), 'accepted' FROM salesforce.lead WHERE sfid = $1`, leads[4])
+	w.asEngine(`DELETE FROM salesforce.lead WHERE sfid = $1`, leads[4])
+	if err := w.org.Delete("Lead", leads[4]); err != nil {
+		t.Fatal(err)
+	}
 	c, d := w.check("Lead")
-	if len(d) != 1 || d[0].SFID != leads[0] || d[0].Field != "Street" || c.Explained != 2 || c.Refreshed != 1 {
-		t.Errorf("%+v\n%v\nwant the street alone, two explained and one formula read again", c, d)
+	if len(d) != 1 || d[0].SFID != leads[0] || d[0].Field != "Street" || c.Explained != 3 || c.Refreshed != 1 {
+		t.Errorf("%+v\n%v\nwant the street alone, three explained and one formula read again", c, d)
 	}
 	if band := scalar[string](w, `SELECT score_band__c FROM salesforce.lead WHERE sfid = $1`, leads[3]); band == "Stale" {
 		t.Error("the formula was not read again")

@@ -506,15 +506,16 @@ type LocalRecord struct {
 	Held     bool     // it is deleted in the org, and its deletion here waits for a person's yes, or got a no
 }
 
-// LocalRecords gives records as they are here, and which ids have a deletion that waits to be sent.
-func (db *DB) LocalRecords(ctx context.Context, t *Table, fields, ids []string) (records map[string]LocalRecord, deleting map[string]bool, err error) {
+// LocalRecords gives records as they are here, which ids have a deletion that waits to be sent, and of which one was sent: their rows
+// went with it, and reading does not bring them back as deleted.
+func (db *DB) LocalRecords(ctx context.Context, t *Table, fields, ids []string) (records map[string]LocalRecord, deleting, deleted map[string]bool, err error) {
 	d, err := newDigester(t, fields, nil)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	tx, err := db.inUTC(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	columns := make([]string, len(d.columns))
@@ -531,7 +532,7 @@ func (db *DB) LocalRecords(ctx context.Context, t *Table, fields, ids []string) 
 				UNION SELECT lower(c.field) FROM mirror.conflicts c WHERE c.object = $1 AND c.row_id = t.id AND c.winner = '' AND c.closed_at IS NULL) p), '')%s
 		FROM %s t WHERE t.sfid = ANY($2)`, gone, strings.Join(columns, ""), t.name()), asText, t.Object(), ids)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read records of %s: %w", t.Object(), err)
+		return nil, nil, nil, fmt.Errorf("read records of %s: %w", t.Object(), err)
 	}
 	records = map[string]LocalRecord{}
 	for rows.Next() {
@@ -546,18 +547,23 @@ func (db *DB) LocalRecords(ctx context.Context, t *Table, fields, ids []string) 
 		records[string(v[0])] = r
 	}
 	if err := rows.Err(); err != nil {
-		return nil, nil, fmt.Errorf("read records of %s: %w", t.Object(), err)
+		return nil, nil, nil, fmt.Errorf("read records of %s: %w", t.Object(), err)
 	}
-	deleting = map[string]bool{}
-	list, err := tx.Query(ctx, `SELECT sfid FROM mirror.outbox WHERE object = $1 AND operation = 'delete' AND sfid = ANY($2)`, t.Object(), ids)
-	if err == nil {
-		var id string
-		_, err = pgx.ForEachRow(list, []any{&id}, func() error { deleting[id] = true; return nil })
+	deleting, deleted = map[string]bool{}, map[string]bool{}
+	for set, sql := range map[*map[string]bool]string{
+		&deleting: `SELECT sfid FROM mirror.outbox WHERE object = $1 AND operation = 'delete' AND sfid = ANY($2)`,
+		&deleted:  `SELECT sfid FROM mirror.settled WHERE object = $1 AND operation = 'delete' AND outcome IN ('accepted', 'already') AND sfid = ANY($2)`,
+	} {
+		list, err := tx.Query(ctx, sql, t.Object(), ids)
+		if err == nil {
+			var id string
+			_, err = pgx.ForEachRow(list, []any{&id}, func() error { (*set)[id] = true; return nil })
+		}
+		if err != nil {
+			return nil, nil, nil, fmt.Errorf("look for deletions of %s: %w", t.Object(), err)
+		}
 	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("look for deletions of %s that wait: %w", t.Object(), err)
-	}
-	return records, deleting, nil
+	return records, deleting, deleted, nil
 }
 
 // Difference is one field of a record that is not the same on both sides; Field is empty where a side lacks the record.
@@ -582,7 +588,7 @@ type Verdict struct {
 }
 
 // Judge compares one record on both sides. here and there are nil where a side lacks it; there has the cells of fields, in their order.
-// deleting tells that its deletion waits to be sent, removes that records deleted in the org are removed here.
+// deleting tells that its deletion waits to be sent, removes that a record deleted in the org has no row here.
 func (t *Table) Judge(fields []string, id string, here *LocalRecord, there [][]byte, deleting, removes bool) (Verdict, error) {
 	d, err := newDigester(t, fields, fields)
 	if err != nil {
