@@ -166,7 +166,7 @@ func TestClaimByOperation(t *testing.T) {
 		t.Fatalf("%+v\n%+v\n%+v", u, i, d)
 	}
 	equal(t, "new", values(i.Changes[0].Local), `{"Company":"N","LastName":"new"}`)
-	equal(t, "deleted", *d.Changes[0].Base["Company"]+" "+*d.Changes[0].Base["LastName"]+" "+d.Changes[0].SFID, "B Lead 2 "+leadID(2))
+	equal(t, "deleted", *d.Changes[0].Base["Company"]+" "+*d.Changes[0].Base["LastName"]+" "+d.Changes[0].SFID, "Bolt Lead 2 "+leadID(2))
 	equal(t, "what came to nothing", w.history("Lead"), "insert 5 superseded, delete 5 superseded")
 	if _, err := w.db.ClaimChanges(w.ctx, 1, "Lead", "sideways", 1); err == nil {
 		t.Error("an operation that does not exist was taken")
