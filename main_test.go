@@ -335,6 +335,7 @@ func TestAnOrgThatIsNotOurs(t *testing.T) {
 			i.equal(o, ob.Name, after)
 		}
 	}
+	o.Grow("Lead", 7_600)
 	follow("the first sync")
 
 	o.Write("Lead", o.Nth("Lead", 5), map[string]any{"FirstName": "Søren", "AnnualRevenue": otherorg.Number{REST: "2.5E7", Bulk: "2.5E7"}, "NumberOfEmployees": otherorg.Number{REST: "6.0", Bulk: "6.0"}, "Description": nil})
@@ -361,6 +362,30 @@ func TestAnOrgThatIsNotOurs(t *testing.T) {
 	o.Merge("Lead", survivor, loser)
 	follow("a merge")
 	i.until("the loser leads to the survivor", `SELECT EXISTS (SELECT FROM mirror.lineage WHERE object = 'Lead' AND sfid = $1 AND kind = 'merged' AND to_sfid = $2)`, loser, survivor)
+
+	converted, contact := o.Nth("Lead", 12), o.Nth("Contact", 20)
+	o.Write("Lead", converted, map[string]any{"IsConverted": true, "ConvertedContactId": contact, "ConvertedAccountId": o.Nth("Account", 2)})
+	o.WriteLate("Lead", o.Nth("Lead", 14), time.Now().Add(-4*time.Minute), map[string]any{"Company": "Committed late"})
+	follow("a conversion and a late commit")
+	i.until("the lead leads to its contact", `SELECT EXISTS (SELECT FROM mirror.lineage WHERE object = 'Lead' AND sfid = $1 AND kind = 'converted' AND to_sfid = $2)
+		AND (SELECT string_agg(sfdc_type, ',') = 'Contact' FROM salesforce.person WHERE sfdc_id IN ($1, $2))`, converted, contact)
+
+	// Its run fails and says so, and no other.
+	o.Hide("OpportunityContactRole")
+	i.run("sync")
+	i.until("a cycle met the hidden object", `SELECT EXISTS (SELECT FROM admin.objects WHERE hidden) AND NOT EXISTS (SELECT FROM admin.runs WHERE ended_at IS NULL)`)
+	var roles int
+	if err := i.pool.QueryRow(t.Context(), `SELECT count(*) FROM salesforce.opportunitycontactrole WHERE NOT isdeleted`).Scan(&roles); err != nil || roles != o.Alive("OpportunityContactRole") {
+		t.Errorf("of a hidden object %d records are kept (%v), want %d", roles, err, o.Alive("OpportunityContactRole"))
+	}
+	for _, ob := range i.status().Objects {
+		if hidden := ob.Name == "OpportunityContactRole"; hidden != (ob.State == "attention") || hidden && ob.Error == "" {
+			t.Errorf("while an object is hidden %s is %s (%s)", ob.Name, ob.State, ob.Error)
+		}
+	}
+	o.Show("OpportunityContactRole")
+	i.run("sync", "--wait") // finds that it is there again
+	follow("an object came back")
 
 	o.EndSessions()
 	follow("the session ended")
@@ -390,6 +415,12 @@ func TestAnOrgThatIsNotOurs(t *testing.T) {
 			t.Errorf("an idle cycle cost %d calls, want 12 to 17: %v", total, calls)
 		}
 	}
+	swept := o.WriteAll("Lead", map[string]any{"Status": "Swept"})
+	if swept < 10_000 {
+		t.Errorf("%d leads changed: this checks less than it says", swept)
+	}
+	i.until("ten thousand changes are here", `SELECT count(*) = $1 FROM salesforce.lead WHERE status = 'Swept' AND NOT isdeleted`, swept)
+	i.equal(o, "Lead", "ten thousand changes at once")
 	purged := o.Nth("Lead", 11)
 	o.Erase("Lead", purged)
 	i.run("resync", "Lead", "--wait")

@@ -51,6 +51,7 @@ type object struct {
 	rows                        []map[string]any // by field name; nil is null
 	changed                     time.Time        // of its metadata
 	noBulk                      bool
+	hidden                      bool // this user does not see it
 }
 
 // Field is a field of an object, with what describe says beside the defaults.
@@ -133,7 +134,8 @@ func New(t testing.TB) *Org {
 			text("Company", 255), Field{Name: "Email", Kind: "email", Length: 80}, Field{Name: "Description", Kind: "textarea", Length: 32000}, Field{Name: "Status", Kind: "picklist", Length: 255},
 			Field{Name: "AnnualRevenue", Kind: "currency"}, Field{Name: "NumberOfEmployees", Kind: "int"}, refTo("OwnerId", "Group", "User"), Field{Name: "IsConverted", Kind: "boolean", readOnly: true},
 			Field{Name: "Address", Kind: "address", readOnly: true}, Field{Name: "Score__c", Kind: "double"}, Field{Name: "Callback__c", Kind: "time"}, Field{Name: "Interests__c", Kind: "multipicklist", Length: 4099},
-			Field{Name: "Born__c", Kind: "date"}, Field{Name: "Brochure__c", Kind: "base64"}, Field{Name: "MasterRecordId", Kind: "reference", Length: 18, refs: []string{"Lead"}, readOnly: true})},
+			Field{Name: "Born__c", Kind: "date"}, Field{Name: "Brochure__c", Kind: "base64"}, Field{Name: "MasterRecordId", Kind: "reference", Length: 18, refs: []string{"Lead"}, readOnly: true},
+			Field{Name: "ConvertedContactId", Kind: "reference", Length: 18, refs: []string{"Contact"}, readOnly: true}, Field{Name: "ConvertedAccountId", Kind: "reference", Length: 18, refs: []string{"Account"}, readOnly: true})},
 		{name: "Contact", label: "Contact", plural: "Contacts", prefix: "003", fields: system(gone, text("LastName", 80), text("FirstName", 40), Field{Name: "Name", Kind: "string", Length: 121, readOnly: true},
 			refTo("AccountId", "Account"), Field{Name: "Email", Kind: "email", Length: 80}, refTo("OwnerId", "User"))},
 		{name: "Account", label: "Account", plural: "Accounts", prefix: "001", fields: system(gone, text("Name", 255), refTo("OwnerId", "User"), Field{Name: "AnnualRevenue", Kind: "currency"})},
@@ -184,7 +186,7 @@ func (o *Org) add(name string, at time.Time) string {
 		case "IsConverted", "IsArchived":
 			r[f.Name] = false
 			continue
-		case "MasterRecordId":
+		case "MasterRecordId", "ConvertedContactId", "ConvertedAccountId":
 			continue
 		case "Description":
 			r[f.Name] = []any{nil, "zwei\r\nZeilen, \"zitiert\" und ein Komma", "tab\tund 𝄞 €", " Rand ", "#N/A", "NULL"}[n%6]
@@ -236,6 +238,49 @@ func (o *Org) Write(object, id string, set map[string]any) {
 	o.t.Errorf("the org has no %s %s", object, id)
 }
 
+// WriteLate changes a record in a transaction that began at a time and commits now: the stamp is the time's.
+func (o *Org) WriteLate(object, id string, began time.Time, set map[string]any) {
+	o.Write(object, id, set)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, r := range o.objects[object].rows {
+		if r["Id"] == id {
+			began = began.UTC().Truncate(time.Second)
+			r["LastModifiedDate"], r["SystemModstamp"] = began, began
+		}
+	}
+}
+
+// WriteAll changes every record of an object that is not deleted, as a mass update does, and gives how many.
+func (o *Org) WriteAll(object string, set map[string]any) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now, n := time.Now().UTC().Truncate(time.Second), 0
+	for _, r := range o.objects[object].rows {
+		if r["IsDeleted"] == true {
+			continue
+		}
+		for k, v := range set {
+			r[k] = v
+		}
+		r["LastModifiedDate"], r["SystemModstamp"] = now, now
+		n++
+	}
+	return n
+}
+
+// Hide takes an object out of the user's sight, and Show brings it back.
+func (o *Org) Hide(object string) { o.see(object, true) }
+
+// Show brings a hidden object back.
+func (o *Org) Show(object string) { o.see(object, false) }
+
+func (o *Org) see(object string, hidden bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.objects[object].hidden = hidden
+}
+
 // Create makes a record.
 func (o *Org) Create(object string) string {
 	o.mu.Lock()
@@ -246,6 +291,15 @@ func (o *Org) Create(object string) string {
 		r[len(r)-1]["IsDeleted"] = false
 	}
 	return id
+}
+
+// Grow adds old records to an object.
+func (o *Org) Grow(object string, n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i := range n {
+		o.add(object, time.Now().UTC().Add(-1000*time.Hour+time.Duration(i)*time.Second))
+	}
 }
 
 // Alter changes an object's fields.
@@ -506,13 +560,15 @@ func (o *Org) sobjects(w http.ResponseWriter, r *http.Request, part []string) {
 	if len(part) == 0 {
 		var list []any
 		for _, d := range o.objects {
-			list = append(list, d.summary())
+			if !d.hidden {
+				list = append(list, d.summary())
+			}
 		}
 		o.json(w, r, map[string]any{"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": list})
 		return
 	}
 	d := o.objects[part[0]]
-	if d == nil {
+	if d == nil || d.hidden {
 		o.refuse(w, r, 404, "NOT_FOUND", "The requested resource does not exist")
 		return
 	}
@@ -582,7 +638,7 @@ func (o *Org) run(soql string, all bool) (d *object, fields []string, rows []map
 		return fail("MALFORMED_QUERY", "unexpected token: %s", soql)
 	}
 	d = o.objects[word[from+1]]
-	if d == nil {
+	if d == nil || d.hidden {
 		return fail("INVALID_TYPE", "\n%s\n^\nERROR at Row:1:Column:1\nsObject type '%s' is not supported.", soql, word[from+1])
 	}
 	list := strings.Join(word[1:from], " ")
