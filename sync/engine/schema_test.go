@@ -435,6 +435,25 @@ func TestARecordFilter(t *testing.T) {
 	if _, _, err := asker.Count(ctx, "Lead", "Nonsense__c = 1"); err == nil || !strings.Contains(err.Error(), "Nonsense__c") {
 		t.Errorf("a filter by a field that is not there was answered with %v", err)
 	}
+	// Archived activities are read, so they count.
+	if _, err := w.org.Archive(); err != nil {
+		t.Fatal(err)
+	}
+	live, archived := 0, 0
+	if err := w.org.Each("Task", true, func(f map[string]any) error {
+		if f["IsDeleted"] != true {
+			live++
+			if f["IsArchived"] == true {
+				archived++
+			}
+		}
+		return nil
+	}); err != nil || archived == 0 {
+		t.Fatalf("%d tasks are archived, %v: this checks nothing", archived, err)
+	}
+	if meet, all, err := asker.Count(ctx, "Task", "Id != null"); err != nil || meet != live || all != live {
+		t.Errorf("%d of %d tasks meet a filter that all meet, %v, want %d", meet, all, err, live)
+	}
 	save := func(filter string) {
 		t.Helper()
 		if err := w.models.SaveRowFilter(ctx, "Lead", filter, "test"); err != nil {
