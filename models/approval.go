@@ -13,9 +13,11 @@ type ApprovalKind string
 
 // What waits for a person's yes.
 const (
-	ApproveFirstSend  ApprovalKind = "first-send" // the first sending of a connection; of no one object
-	ApproveDeletions  ApprovalKind = "deletions"  // more deletions at once than the brake lets through
-	ApproveConnection ApprovalKind = "connection" // another user of the same org sees less or more
+	ApproveFirstSend ApprovalKind = "first-send" // the first sending of a connection; of no one object
+	ApproveDeletions ApprovalKind = "deletions"  // more deletions at once than the brake lets through
+	// ApproveSentDeletions is the same for what was deleted here and is to be deleted in Salesforce.
+	ApproveSentDeletions ApprovalKind = "sent-deletions"
+	ApproveConnection    ApprovalKind = "connection" // another user of the same org sees less or more
 )
 
 // Approval is a question to the admin, in numbers. It is open until somebody answers; there is one open of a kind and object.

@@ -24,8 +24,8 @@ func approvalText(p Page, a models.Approval) string {
 			sum["delete"] += c.remove
 		}
 		return p.L.T("approval.first-send.text", "create", p.L.Number(sum["create"]), "update", p.L.Number(sum["update"]), "delete", p.L.Number(sum["delete"]))
-	case models.ApproveDeletions:
-		return p.L.T("approval.deletions.text", "object", labelOf(p.Status, a.Object), "deletions", n("deletions"), "records", n("records"))
+	case models.ApproveDeletions, models.ApproveSentDeletions:
+		return p.L.T("approval."+string(a.Kind)+".text", "object", labelOf(p.Status, a.Object), "deletions", n("deletions"), "records", n("records"))
 	}
 	return p.L.T("approval." + string(a.Kind) + ".text")
 }

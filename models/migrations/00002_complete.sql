@@ -33,7 +33,7 @@ CREATE TABLE admin.fields (
 -- What waits for a person's yes, in numbers.
 CREATE TABLE admin.approvals (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    kind        text NOT NULL CHECK (kind IN ('first-send', 'deletions', 'connection')),
+    kind        text NOT NULL CHECK (kind IN ('first-send', 'deletions', 'sent-deletions', 'connection')),
     object      text NOT NULL DEFAULT '',
     counts      jsonb NOT NULL DEFAULT '{}',
     asked_at    timestamptz NOT NULL,

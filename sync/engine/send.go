@@ -130,6 +130,11 @@ func (s *sender) nextClaim(ctx context.Context) (mirror.Claim, error) {
 		return mirror.Claim{}, err
 	}
 	for _, op := range []mirror.Operation{mirror.Insert, mirror.Update, mirror.Delete} {
+		if op == mirror.Delete {
+			if waits, err := s.deletionsWait(ctx, s.object); err != nil || waits {
+				return mirror.Claim{}, err
+			}
+		}
 		claim, err := s.Mirror.ClaimChanges(ctx, s.run.ID, s.run.Object, op, limits[op])
 		if err != nil || claim.ID != "" {
 			s.step("claimed")

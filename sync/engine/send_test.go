@@ -616,3 +616,58 @@ func TestEditsAreSentAtOnce(t *testing.T) {
 		t.Errorf("cycle %d, %v: it was a cycle that sent", c.Number, err)
 	}
 }
+
+// More deletions at once than the brake lets through are sent only after a yes, and what else waits is not held up by them.
+func TestDeletionsToSendAskFirst(t *testing.T) {
+	t.Parallel()
+	w := sendWorld(t, sendSmall, func(w *world) { w.exec(`UPDATE admin.objects SET delete_allowed = true WHERE name = 'Contact'`) })
+	contacts := w.ids("Contact")
+	w.exec(`UPDATE admin.state SET brake_percent = 1`)
+	w.exec(`DELETE FROM salesforce.contact WHERE sfid = ANY($1)`, contacts[:20])
+	w.exec(`UPDATE salesforce.contact SET title = 'Not held up' WHERE sfid = $1`, contacts[30])
+	alive := func() (n int) {
+		for _, id := range contacts[:20] {
+			if f, ok := w.org.Get("Contact", id); ok && f["IsDeleted"] != true {
+				n++
+			}
+		}
+		return n
+	}
+	w.cycle()
+	if n := alive(); n != 20 {
+		t.Errorf("%d of 20 are alive in Salesforce before anybody said yes", n)
+	}
+	if got := w.there("Contact", contacts[30], "Title"); got != "Not held up" {
+		t.Errorf("an edit beside them is %q in Salesforce", got)
+	}
+	answer := func(yes bool) {
+		t.Helper()
+		a, err := w.models.LastApproval(t.Context(), models.ApproveSentDeletions, "Contact")
+		if err == nil {
+			if a.Counts["deletions"] != 20 {
+				t.Errorf("the question says %v", a.Counts)
+			}
+			_, err = w.models.AnswerApproval(t.Context(), a.ID, yes, "test")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer(false)
+	for _, r := range w.cycle() {
+		if r.Kind == models.RunSend {
+			t.Errorf("a run of %s was made though all that waits was refused a yes", r.Object)
+		}
+	}
+	if n := alive(); n != 20 || w.backlog() != 20 {
+		t.Errorf("after a no %d of 20 are alive in Salesforce, and %d wait", n, w.backlog())
+	}
+	// A question about fewer does not answer for these.
+	w.exec(`UPDATE admin.approvals SET counts = '{"deletions": 1}' WHERE kind = 'sent-deletions'`)
+	w.cycle()
+	answer(true)
+	w.cycle()
+	if n := alive(); n != 0 || w.backlog() != 0 {
+		t.Errorf("after a yes %d of 20 are alive in Salesforce, and %d wait", n, w.backlog())
+	}
+}

@@ -99,7 +99,13 @@ func (e *Engine) toSend(ctx context.Context) ([]string, error) {
 	counts := map[string]int64{}
 	for _, o := range objects {
 		b := by[o.Name]
-		if b.Inserts+b.Updates+b.Deletes > 0 {
+		waits := false
+		if b.Deletes > 0 {
+			if waits, err = e.deletionsWait(ctx, o); err != nil {
+				return nil, err
+			}
+		}
+		if b.Inserts+b.Updates > 0 || b.Deletes > 0 && !waits {
 			names = append(names, o.Name)
 		}
 		// What the admin has ruled out does not reach Salesforce, and is not in the question.
@@ -121,4 +127,30 @@ func (e *Engine) toSend(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	return names, nil
+}
+
+// deletionsWait tells whether the deletions of an object that are to be sent are more at once than the brake lets through and
+// nobody has said yes to them. It asks, and keeps the numbers of the question right. A yes is for what was deleted before it, and
+// for no more than its numbers said; so is a no.
+func (e *Engine) deletionsWait(ctx context.Context, o models.Object) (bool, error) {
+	if !o.DeleteAllowed {
+		return false, nil // they delete nothing in Salesforce, and bring the rows back
+	}
+	w, err := e.Mirror.WaitingDeletions(ctx, o.Name)
+	if err != nil {
+		return false, err
+	}
+	percent, err := e.Models.BrakePercent(ctx)
+	if err != nil || !(mirror.Brake{Percent: percent}).Stops(w.Deletions, w.Records) {
+		return false, err
+	}
+	last, err := e.Models.LastApproval(ctx, models.ApproveSentDeletions, o.Name)
+	if err != nil && !errors.Is(err, models.ErrNotFound) {
+		return false, err
+	}
+	if err == nil && last.AnsweredAt != nil && !w.Newest.After(*last.AnsweredAt) && w.Deletions <= last.Counts["deletions"] {
+		return !*last.Answer, nil
+	}
+	_, err = e.Models.AskApproval(ctx, models.ApproveSentDeletions, o.Name, map[string]int64{"deletions": w.Deletions, "records": w.Records})
+	return true, err
 }

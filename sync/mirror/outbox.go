@@ -464,3 +464,23 @@ func (db *DB) Backlogs(ctx context.Context) ([]Backlog, error) {
 		return b, r.Scan(&b.Object, &b.Inserts, &b.Updates, &b.Deletes)
 	})
 }
+
+// WaitingDeletions is what an object's deletions that wait to be sent are about.
+type WaitingDeletions struct {
+	Deletions int64     // rows of records that Salesforce knows
+	Newest    time.Time // when the last of them was deleted here; zero if there is none
+	Records   int64     // of the object that live
+}
+
+// WaitingDeletions gives what an object's deletions that wait to be sent are about.
+func (db *DB) WaitingDeletions(ctx context.Context, object string) (w WaitingDeletions, err error) {
+	var newest *time.Time
+	err = db.pool.QueryRow(ctx, `SELECT count(*), max(made_at), coalesce((SELECT records FROM mirror.objects WHERE object = $1), 0)
+		FROM (SELECT max(made_at) AS made_at FROM mirror.outbox WHERE object = $1 AND state <> 'refused' GROUP BY row_id HAVING bool_or(operation = 'delete') AND NOT bool_and(sfid IS NULL)) r`,
+		object).Scan(&w.Deletions, &newest, &w.Records)
+	if err != nil {
+		return w, fmt.Errorf("count the deletions of %s that wait to be sent: %w", object, err)
+	}
+	w.Newest = fromNull(newest)
+	return w, nil
+}
