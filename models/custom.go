@@ -202,7 +202,7 @@ func (db *DB) Fields(ctx context.Context, object string) ([]Field, error) {
 	}
 	var fields []Field
 	err = db.gorm.WithContext(ctx).Raw(`SELECT field AS name, coalesce(nullif(about->>'label', ''), field) AS label, coalesce(field_type, '') AS type, column_name AS "column",
-		EXISTS (SELECT FROM mirror.formulas d WHERE d.object = s.object AND d.field = s.field) AS formula, coalesce((about->>'createable')::boolean, false) AS createable, coalesce((about->>'updateable')::boolean, false) AS updateable,
+		coalesce((about->>'calculated')::boolean, false) OR EXISTS (SELECT FROM mirror.formulas d WHERE d.object = s.object AND d.field = s.field) AS formula, coalesce((about->>'createable')::boolean, false) AS createable, coalesce((about->>'updateable')::boolean, false) AS updateable,
 		added_at, gone_at, left_out_at, filled_at FROM mirror.field_status s WHERE object = ?`, object).Scan(&fields).Error
 	if err != nil {
 		return nil, err

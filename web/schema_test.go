@@ -44,8 +44,8 @@ func TestFields(t *testing.T) {
 		t.Fatal(err)
 	}
 	for lang, words := range map[string][]string{
-		"en": {"no longer visible, 3 days ago", "waiting to be filled", "Formula", "left out, ", "2 records here no longer meet it", "Old &lt;b&gt;thing&lt;/b&gt;", "<code>score__c</code>"},
-		"fr": {"n’est plus visible", "à remplir", "Formule", "2 enregistrements présents ici"},
+		"en": {"no longer visible, 3 days ago", "waiting to be filled", "Worked out by Salesforce", "left out, ", "2 records here no longer meet it", "Old &lt;b&gt;thing&lt;/b&gt;", "<code>score__c</code>"},
+		"fr": {"n’est plus visible", "à remplir", "Calculé par Salesforce", "2 enregistrements présents ici"},
 	} {
 		status, body, _ := admin.get("/objects/Lead/fields", "Accept-Language", lang)
 		if status != http.StatusOK {
