@@ -396,7 +396,7 @@ func TestAnOrgThatIsNotOurs(t *testing.T) {
 	}
 	_ = worker.Wait()
 	i.env = append(i.env, "TANDEM_REST=1s")
-	i.start("worker")
+	worker, _ = i.start("worker")
 	i.run("sync", "--wait")
 	var cycle int
 	if err := i.pool.QueryRow(t.Context(), `SELECT max(number) FROM admin.cycles`).Scan(&cycle); err != nil {
@@ -415,10 +415,17 @@ func TestAnOrgThatIsNotOurs(t *testing.T) {
 			t.Errorf("an idle cycle cost %d calls, want 12 to 17: %v", total, calls)
 		}
 	}
+	if err := worker.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = worker.Wait()
+	i.env = append(i.env, "TANDEM_REST=1h")
+	i.start("worker")
 	swept := o.WriteAll("Lead", map[string]any{"Status": "Swept"})
 	if swept < 10_000 {
 		t.Errorf("%d leads changed: this checks less than it says", swept)
 	}
+	i.run("sync", "--wait")
 	i.until("ten thousand changes are here", `SELECT count(*) = $1 FROM salesforce.lead WHERE status = 'Swept' AND NOT isdeleted`, swept)
 	i.equal(o, "Lead", "ten thousand changes at once")
 	purged := o.Nth("Lead", 11)

@@ -417,8 +417,23 @@ func TestWatermarkIsComparedAndNeverMovesBackward(t *testing.T) {
 	if _, err := w.pool.Exec(w.ctx, "UPDATE mirror.watermarks SET watermark = watermark - interval '1 second'"); err == nil || !strings.Contains(err.Error(), "backward") {
 		t.Errorf("SQL moved the watermark backward: %v", err)
 	}
-	// A load that began before does not move it backward either.
+	// A reading of all records commits beside readings of changes that moved the watermark meanwhile, and does not move it back.
 	w.change("Account", mark, mark.Add(time.Hour))
+	b, err := w.db.Changes(w.ctx, "Account")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Whole([]string{"Id", "Name"})
+	if _, err := b.Apply(w.ctx, rows(accountColumns, accs(3, 0)...)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Commit(w.ctx, mark, mark.Add(time.Minute)); err != nil {
+		t.Errorf("a reading of all records: %v", err)
+	}
+	if m, _ := w.db.Watermark(w.ctx, "Account"); !m.At.Equal(mark.Add(time.Hour)) {
+		t.Errorf("a reading of all records moved the watermark to %s", m.At)
+	}
+	// A load that began before does not move it backward either.
 	l := w.load("Account", LoadResync)
 	if l.Direct {
 		t.Error("a resync is direct")

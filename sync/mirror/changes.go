@@ -21,6 +21,8 @@ type ChangeBatch struct {
 	fill []string // the fields that are filled with this increment
 	all  bool     // the increment is all records by a filter, or by none any more
 
+	whole bool // the increment is all records, whatever the readings of changes brought meanwhile
+
 	died, listed int64 // deletions that the records told, and the list
 	held         int64 // of them, if they are too many at once
 }
@@ -72,7 +74,7 @@ func (b *ChangeBatch) Scope(ctx context.Context, key int64, candidates []string,
 
 // Whole says that the increment is all records: fields that were to be filled are filled with it, and without a filter
 // nothing is out of its scope any more.
-func (b *ChangeBatch) Whole(fields []string) { b.fill, b.all = fields, true }
+func (b *ChangeBatch) Whole(fields []string) { b.fill, b.all, b.whole = fields, true, true }
 
 // Apply streams a page of changed records into the object's table; what is there already is not written again.
 func (b *ChangeBatch) Apply(ctx context.Context, rows sobject.Rows) (Result, error) {
@@ -223,7 +225,8 @@ func (b *ChangeBatch) DeletionsLost(ctx context.Context, before time.Time) error
 }
 
 // Commit moves the watermark from where the reader found it and commits everything with it; from is zero if nothing was read
-// before. ErrStale if somebody moved it meanwhile. It never moves backward (Invariant 2): an older to leaves it where it is.
+// before. ErrStale if somebody moved it meanwhile: but a reading of all records beside the cycle, whose records and watermark hold
+// whatever changes came in between, for each record here that is newer stays. It never moves backward (Invariant 2): an older to leaves it where it is.
 func (b *ChangeBatch) Commit(ctx context.Context, from, to time.Time) error {
 	if b.w.tx == nil {
 		return errBatchOver
@@ -252,7 +255,7 @@ func (b *ChangeBatch) Commit(ctx context.Context, from, to time.Time) error {
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("read the watermark of %s: %w", object, err)
 	}
-	if (known == nil) != (now == nil) || known != nil && !known.Equal(*now) {
+	if (known == nil) != (now == nil) || known != nil && !known.Equal(*now) && !(b.whole && now.After(*known)) {
 		return ErrStale
 	}
 	if _, b.held, err = b.w.settleDeletions(ctx, 0); err != nil {
