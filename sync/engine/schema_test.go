@@ -196,6 +196,10 @@ func TestAFieldThatWentMeanwhile(t *testing.T) {
 		t.Errorf("refused at once, the resync ended as %s: %s", r.State, r.Error)
 	}
 
+	// The sweep that follows a resync makes a job too, which must not take the fault.
+	w.until("the sweep ended", func() bool {
+		return scalar[bool](w, `SELECT NOT EXISTS (SELECT FROM admin.runs WHERE ended_at IS NULL)`)
+	})
 	// The job is asked after only once the field is gone.
 	remove := w.org.Fault(simorg.Fault{Method: "GET", Path: `jobs/query/\w+$`, Count: 1, Delay: time.Second})
 	fail := w.org.Fault(simorg.Fault{FailJob: true, Object: "Lead", Count: 1, Message: "InvalidField : No such column 'Website' on entity 'Lead'"})

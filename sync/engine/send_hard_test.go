@@ -36,6 +36,7 @@ func TestManyChangesAreSentByBulk(t *testing.T) {
 	w.exec(`UPDATE salesforce.contact SET title = 'Line one' || chr(10) || 'and "two"', phone = NULL, donotcall = NOT coalesce(donotcall, false) WHERE sfid = ANY($1)`, contacts[:30])
 	w.exec(`UPDATE salesforce.contact SET title = 'Return' || chr(13) || chr(10) || 'kept' WHERE sfid = $1`, contacts[3])
 	w.exec(`UPDATE salesforce.contact SET title = '#N/A' WHERE sfid = $1`, contacts[4])
+	w.exec(`UPDATE admin.state SET brake_percent = 100`)
 	w.exec(`DELETE FROM salesforce.lead WHERE sfid = ANY($1)`, leads[30:55])
 	w.org.Fault(simorg.Fault{Row: true, Object: "Contact", ID: contacts[5], Code: "FIELD_CUSTOM_VALIDATION_EXCEPTION", Message: "Say why: it is needed", Count: 1})
 	w.org.Fault(simorg.Fault{Row: true, Object: "Contact", ID: contacts[6], Code: "UNABLE_TO_LOCK_ROW", Message: "unable to obtain exclusive access to this record", Count: 1})
