@@ -34,8 +34,8 @@ func (w *writer) follow(ctx context.Context, e *encoder, from string) error {
 // known already, one of them may be a record of its own again, which only the whole table tells.
 func (w *writer) followLoad(ctx context.Context, load int64) error {
 	t := w.table
-	var known bool
-	if err := w.tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM mirror.lineage WHERE object = $1 AND kind = 'merged')`, t.Object()).Scan(&known); err != nil {
+	known, err := w.mergesKnown(ctx)
+	if err != nil {
 		return err
 	}
 	from := t.name()
@@ -45,8 +45,14 @@ func (w *writer) followLoad(ctx context.Context, load int64) error {
 	if err := w.followFrom(ctx, from, t.has("masterrecordid"), t.Object() == "Lead" && t.has("isconverted") && t.has("convertedcontactid")); err != nil {
 		return err
 	}
-	_, err := w.tx.Exec(ctx, `DELETE FROM mirror.load_kin WHERE load_id = $1`, load)
+	_, err = w.tx.Exec(ctx, `DELETE FROM mirror.load_kin WHERE load_id = $1`, load)
 	return err
+}
+
+// mergesKnown tells whether a loser of a merge of the object is known here.
+func (w *writer) mergesKnown(ctx context.Context) (known bool, err error) {
+	err = w.tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM mirror.lineage WHERE object = $1 AND kind = 'merged')`, w.table.Object()).Scan(&known)
+	return known, err
 }
 
 // kin collects, while a page is copied, the records in it that became others: few, as a rule.
@@ -126,8 +132,8 @@ func (w *writer) followMerged(ctx context.Context, from string) error {
 		alive = " AND NOT coalesce(s.isdeleted, false)"
 	}
 	// A loser that was undeleted is a record of its own again. Where none is known, as in a first load, the table is not looked through for them.
-	var known bool
-	if err := w.tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM mirror.lineage WHERE object = $1 AND kind = 'merged')`, object).Scan(&known); err != nil {
+	known, err := w.mergesKnown(ctx)
+	if err != nil {
 		return err
 	}
 	if known {
