@@ -59,7 +59,7 @@ func (h *Handlers) connection(w http.ResponseWriter, r *http.Request, status int
 		if !ok {
 			return problem
 		}
-		props.Error, props.ErrorCode = p.L.Error(e), e.Params["code"]
+		props.Error, props.ErrorCode, props.ErrorSaid = p.L.Error(e), e.Params["code"], e.Params["message"]
 	}
 	return render(w, r, status, templates.Connection(props))
 }

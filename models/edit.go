@@ -182,11 +182,7 @@ func told(err error) error {
 	}
 	switch class := pg.Code[:2]; {
 	case pg.Code == "42501", class == "P0", class == "22", class == "23", class == "0A":
-		message := pg.Message
-		if pg.Hint != "" {
-			message += " " + pg.Hint
-		}
-		return refuse(CodeInvalid, "record.refused", "message", message)
+		return refuse(CodeInvalid, "record.refused", "message", pg.Message, "hint", pg.Hint)
 	case class == "55", class == "40":
 		return refuse(CodeUnavailable, "record.busy")
 	}

@@ -55,10 +55,10 @@ func (q ErrorsQuery) narrowed() bool { return len(q.pairs()) > 0 }
 
 // causeTitle is what a cause is called: what its code means, or else Salesforce's own words.
 func causeTitle(p Page, c models.Cause) string {
-	if means, _ := p.L.Advice(c.Code); means != "" {
+	if means, _ := p.L.Advice(c.Code, c.Message); means != "" {
 		return strings.TrimSuffix(means, ".")
 	}
-	return c.Message
+	return p.L.Kept(c.Message)
 }
 
 // outOf counts the local changes that Salesforce refused among the causes.

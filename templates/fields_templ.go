@@ -389,7 +389,7 @@ func recordFilter(p FieldsProps) templ.Component {
 			}
 		}
 		if p.FilterError != "" {
-			means, do := p.L.Advice(p.FilterCode)
+			means, do := p.L.Advice(p.FilterCode, p.FilterError)
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 28, "<div class=\"problem inset\" role=\"alert\" data-testid=\"filter-error\"><p><strong>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err

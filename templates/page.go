@@ -411,7 +411,7 @@ func checkWords(p Page, c models.CheckStatus) string {
 func lookText(p Page, r models.Run) string {
 	switch {
 	case r.Error != "":
-		return p.L.T("object.check_waits", "error", r.Error)
+		return p.L.T("object.check_waits", "error", p.L.Kept(r.Error))
 	case r.State == models.RunQueued, r.Phase == models.PhaseNone:
 		return p.L.T("object.check_asked")
 	case r.Phase == models.PhaseComparing:

@@ -172,7 +172,11 @@ func (l *Locale) Error(err error) string {
 	if !errors.As(err, &e) {
 		return l.T("error.internal")
 	}
-	return l.T(e.Message, pairs(e.Params)...)
+	params := pairs(e.Params)
+	for i := 1; i < len(params); i += 2 {
+		params[i] = l.Kept(params[i])
+	}
+	return strings.TrimSpace(l.T(e.Message, params...))
 }
 
 // Check writes one line of a connection's check; a whole number in it is written as the language does.
@@ -192,12 +196,4 @@ func pairs(m map[string]string) []string {
 		out = append(out, k, v)
 	}
 	return out
-}
-
-// Advice gives what an error code of Salesforce's or ours means and what to do; empty if there is nothing to add to the message.
-func (l *Locale) Advice(code string) (means, do string) {
-	if code == "" {
-		return "", ""
-	}
-	return l.sentences["advice."+code+".means"], l.sentences["advice."+code+".do"]
 }
