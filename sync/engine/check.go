@@ -463,7 +463,7 @@ func (p *piece) mend(ctx context.Context) (outcome, error) {
 // lock is taken before the org is asked, so that what is here can only be as old or older than the answer: with force it is
 // overwritten even where it claims to be newer.
 func (p *piece) applyByID(ctx context.Context, ids []string, force bool) (map[string][][]byte, error) {
-	batch, err := p.Mirror.Changes(ctx, p.run.Object)
+	batch, err := p.Mirror.ByID(ctx, p.run.Object)
 	if err != nil {
 		return nil, err
 	}

@@ -558,6 +558,45 @@ func TestARecordFilter(t *testing.T) {
 	}
 }
 
+// A record that left the filter stays marked whatever reads it by its id: mending, a sweep that finds it alive, and sending that finds
+// it gone. None of them asks by the filter, so that none can tell that the record is back.
+func TestWhatLeftTheFilterStaysMarked(t *testing.T) {
+	t.Parallel()
+	w := sendWorld(t, sendSmall, func(w *world) {
+		w.exec(`UPDATE admin.objects SET enabled = false WHERE name <> 'Lead'`)
+		w.exec(`UPDATE admin.objects SET row_filter = 'City != ''Elsewhere''' WHERE name = 'Lead'`)
+	})
+	leads := w.ids("Lead")[:3]
+	for _, id := range leads {
+		w.must(w.org.Update("Lead", id, map[string]any{"City": "Elsewhere"}))
+	}
+	w.cycle()
+	stays := func(after string) {
+		t.Helper()
+		if n := scalar[int](w, `SELECT count(*) FROM mirror.out_of_scope WHERE sfid = ANY($1)`, leads); n != len(leads) {
+			t.Errorf("after %s %d of %d records are marked", after, n, len(leads))
+		}
+	}
+	stays("they left")
+	w.asEngine(`INSERT INTO mirror.differences (object, sfid, field, kind, check_id) VALUES ('Lead', $1, 'City', 'differs', 0)`, leads[0])
+	if r := w.runsOut(w.models.RequestMend(t.Context(), "Lead", "test")); r.State != models.RunSucceeded || r.Changed != 1 {
+		t.Errorf("mending ended as %s with %d changed: %s", r.State, r.Changed, r.Error)
+	}
+	stays("mending")
+	w.asEngine(`UPDATE salesforce.lead SET isdeleted = true WHERE sfid = $1`, leads[1])
+	if r := w.request("Lead", models.RunSweep); r.Changed != 1 {
+		t.Errorf("the sweep found %d alive, want the one", r.Changed)
+	}
+	stays("a sweep")
+	w.asEngine(`INSERT INTO mirror.outbox (object, row_id, sfid, operation, base, changed) SELECT 'Lead', id, sfid, 'update', '{"title": null}', '{"title": "Late"}' FROM salesforce.lead WHERE sfid = $1`, leads[2])
+	w.must(w.org.Delete("Lead", leads[2]))
+	w.cycle()
+	if !w.marked("Lead", leads[2]) {
+		t.Fatal("sending did not find the record gone: this checks nothing")
+	}
+	stays("sending")
+}
+
 // Another user of the same org is not put in place of the stored one before somebody has seen what that changes.
 func TestAnotherUserOfTheSameOrg(t *testing.T) {
 	t.Parallel()

@@ -151,7 +151,7 @@ func (s *sender) takeIn(ctx context.Context, ids []sobject.ID, redirect bool) er
 	if err := s.eachByID(ctx, ids, columns, kept.keep); err != nil {
 		return err
 	}
-	batch, err := s.Mirror.Changes(ctx, s.run.Object)
+	batch, err := s.Mirror.ByID(ctx, s.run.Object)
 	if err != nil {
 		return err
 	}

@@ -307,7 +307,7 @@ func (p *piece) readAgain(ctx context.Context, ids []sobject.ID) (int64, error) 
 	if err != nil {
 		return 0, err
 	}
-	batch, err := p.Mirror.Changes(ctx, p.run.Object)
+	batch, err := p.Mirror.ByID(ctx, p.run.Object)
 	if err != nil {
 		return 0, err
 	}

@@ -21,6 +21,7 @@ type writer struct {
 	stage string // the session's staging table, quoted; "" for a writer that only copies directly
 	used  bool   // the staging table holds rows of this transaction
 
+	byID    bool  // its pages were asked for by ids, not by the object's filter
 	partial bool  // its pages bring some fields only, of records that are here
 	scope   int64 // whose candidates of mirror.load_scope its pages take away; 0: none
 	// readAt is a time of the org's from before the records were read; zero if it is not known.
@@ -225,8 +226,10 @@ func (w *writer) copyStaged(ctx context.Context, rows sobject.Rows, from source)
 	if w.partial {
 		// What is known of a record now is these fields only: it mends no other field that was set aside.
 		clean += " AND r.field = ANY(ARRAY[" + e.fieldList() + "]::text[])"
-	} else if err := w.seen(ctx, e, n); err != nil {
-		return Result{}, err
+	} else if !w.byID {
+		if err := w.seen(ctx, e, n); err != nil {
+			return Result{}, err
+		}
 	}
 	return r, e.settle(ctx, w, w.stage+" s", clean, from)
 }

@@ -48,6 +48,16 @@ func (db *DB) Changes(ctx context.Context, object string) (*ChangeBatch, error) 
 	return &ChangeBatch{db: db, w: w}, nil
 }
 
+// ByID begins an increment of records that were asked for by their ids, and so without the object's filter: that they come does not
+// say that they meet it.
+func (db *DB) ByID(ctx context.Context, object string) (*ChangeBatch, error) {
+	b, err := db.Changes(ctx, object)
+	if err == nil {
+		b.w.byID = true
+	}
+	return b, err
+}
+
 // Partial begins an increment that brings some fields only, as a partial load does: Commit vouches for nothing and moves no
 // watermark. If it brings the fields of all records because they are new here, they are filled with it.
 func (db *DB) Partial(ctx context.Context, object string, kind LoadKind, fields []string) (*ChangeBatch, error) {
