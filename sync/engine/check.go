@@ -99,10 +99,7 @@ func (p *piece) beginCheck(ctx context.Context) (outcome, error) {
 		if batch == nil {
 			c.Expected = int64(max(page.TotalSize, 0))
 			if page.TotalSize > p.BulkAbove {
-				o, err := p.beginBulkCheck(ctx, c, soql, c.Expected)
-				if !salesforce.IsBulkUnsupported(err) {
-					return o, err
-				}
+				return p.beginBulkCheck(ctx, c, soql, c.Expected)
 			}
 			var err error
 			if c, err = p.Mirror.StartCheck(ctx, c); err != nil {
@@ -114,6 +111,14 @@ func (p *piece) beginCheck(ctx context.Context) (outcome, error) {
 		}
 		if err := batch.Take(ctx, page.Rows); err != nil {
 			return outcome{}, err
+		}
+		if p.many(page) {
+			// The org tells only behind the records how many there are, or not at all.
+			batch.Rollback()
+			if err := p.Mirror.DropCheck(ctx, c.ID); err != nil {
+				return outcome{}, err
+			}
+			return p.beginBulkCheck(ctx, c, soql, int64(max(page.TotalSize, 0)))
 		}
 		if err := p.progress(ctx, models.RunProgress{Phase: models.PhaseReading, Expected: c.Expected}); err != nil {
 			return outcome{}, err
@@ -129,12 +134,13 @@ func (p *piece) beginCheck(ctx context.Context) (outcome, error) {
 	return p.compareCheck(ctx, c)
 }
 
+// beginBulkCheck begins to read many records: by a Bulk job, or by REST in pieces where Bulk does not read the object.
 func (p *piece) beginBulkCheck(ctx context.Context, c mirror.Check, soql string, expected int64) (outcome, error) {
-	job, err := p.client.CreateQueryJob(ctx, soql, true)
+	job, err := p.job(ctx, soql)
 	if err != nil {
 		return outcome{}, err
 	}
-	c.JobID, c.Expected = job.ID, expected
+	c.JobID, c.Expected = job, expected
 	if c, err = p.Mirror.StartCheck(ctx, c); err != nil {
 		return outcome{}, err
 	}
@@ -142,23 +148,24 @@ func (p *piece) beginBulkCheck(ctx context.Context, c mirror.Check, soql string,
 	return p.readCheck(ctx, c)
 }
 
-// readCheck reads the next pages of a check's Bulk job. A check by REST commits all its pages at once, so one that is found here
-// without a job was cut off in the middle: it begins anew.
+// readCheck reads the next pages of a check: of its Bulk job's result, or by REST the records behind the last id.
 func (p *piece) readCheck(ctx context.Context, c mirror.Check) (outcome, error) {
 	again := outcome{after: time.Second}
-	if c.JobID == "" {
-		return again, p.Mirror.DropCheck(ctx, c.ID)
-	}
 	if err := p.checkProgress(ctx, c); err != nil {
 		return outcome{}, err
 	}
-	if c.Page == 0 {
+	if c.Page == 0 && c.JobID != "" {
 		job, err := p.awaitJob(ctx, mirror.Load{JobID: c.JobID, StartedAt: c.StartedAt})
 		switch {
 		case isCode(err, "NOT_FOUND"):
 			return again, p.Mirror.DropCheck(ctx, c.ID)
 		case err != nil:
 			return outcome{}, err
+		case jobRefused(job):
+			if err := p.Mirror.DropCheck(ctx, c.ID); err != nil {
+				return outcome{}, err
+			}
+			return outcome{}, errNotByBulk
 		case job.Err() != nil:
 			return outcome{}, errors.Join(objectError("Salesforce ended the bulk job %s of the check: %w", c.JobID, job.Err()), p.Mirror.DropCheck(ctx, c.ID))
 		case job.State != salesforce.JobComplete:
@@ -175,7 +182,11 @@ func (p *piece) readCheck(ctx context.Context, c mirror.Check) (outcome, error) 
 		}
 		var err error
 		c, err = p.readCheckPage(ctx, c)
-		if salesforce.IsLocatorGone(err) || isCode(err, "NOT_FOUND") {
+		if c.JobID == "" && isFieldGone(err) {
+			// The object is described anew, and compared by what it has now.
+			return outcome{}, errors.Join(err, p.Mirror.DropCheck(ctx, c.ID))
+		}
+		if c.JobID != "" && (salesforce.IsLocatorGone(err) || isCode(err, "NOT_FOUND")) {
 			return again, p.Mirror.DropCheck(ctx, c.ID)
 		}
 		if err != nil {
@@ -184,6 +195,9 @@ func (p *piece) readCheck(ctx context.Context, c mirror.Check) (outcome, error) 
 		if err := p.checkProgress(ctx, c); err != nil {
 			return outcome{}, err
 		}
+	}
+	if c.JobID == "" {
+		return p.compareCheck(ctx, c)
 	}
 	if c.Read != c.Expected {
 		reason := objectError("Salesforce's bulk job %s says %d records, but its pages held %d; the check is worth nothing", c.JobID, c.Expected, c.Read)
@@ -196,6 +210,9 @@ func (p *piece) readCheck(ctx context.Context, c mirror.Check) (outcome, error) 
 }
 
 func (p *piece) readCheckPage(ctx context.Context, c mirror.Check) (mirror.Check, error) {
+	if c.JobID == "" {
+		return p.readCheckPiece(ctx, c)
+	}
 	result, err := p.client.QueryResults(ctx, c.JobID, c.Locator, p.PageRows)
 	if err != nil {
 		return c, err
@@ -213,6 +230,24 @@ func (p *piece) readCheckPage(ctx context.Context, c mirror.Check) (mirror.Check
 		}
 	}
 	return batch.Commit(ctx, result.Locator, result.Locator == "")
+}
+
+func (p *piece) readCheckPiece(ctx context.Context, c mirror.Check) (mirror.Check, error) {
+	rows, err := p.behind(ctx, c.Fields, p.where(""), c.Locator)
+	if err != nil {
+		return c, err
+	}
+	defer rows.close()
+	batch, err := p.Mirror.CheckBatch(ctx, c)
+	if err != nil {
+		return c, err
+	}
+	defer batch.Rollback()
+	if err := batch.Take(ctx, rows); err != nil {
+		return c, err
+	}
+	next, more := rows.more()
+	return batch.Commit(ctx, next, !more)
 }
 
 // compareCheck compares ranges of ids until all are compared, or the piece has gone on for long enough.

@@ -106,7 +106,8 @@ func refusesCovered(mark mirror.Watermark, now time.Time) bool {
 }
 
 // readQuery reads what the condition selects. The first page of a REST query says how much that is: if it is little, the
-// pages are applied as they come and committed with the watermark in one transaction; if it is much, a Bulk job reads it.
+// pages are applied as they come and committed with the watermark in one transaction; if it is much, a Bulk job reads it, or REST
+// in pieces where Bulk does not.
 func (p *piece) readQuery(ctx context.Context, mark mirror.Watermark, r reading) (outcome, error) {
 	soql := r.soql(p.run.Object)
 	if p.client.QueryURLLen(soql) > salesforce.MaxURL {
@@ -127,7 +128,8 @@ func (p *piece) readQuery(ctx context.Context, mark mirror.Watermark, r reading)
 type extra func(context.Context, *mirror.ChangeBatch) (int64, error)
 
 // applyPages applies the pages of a REST query and commits them with the watermark, all or nothing (Invariant 1). An empty
-// query reads nothing. A first page that announces more than BulkAbove records turns the read into a bulk load.
+// query reads nothing. A first page that announces more than BulkAbove records, or does not say how many follow it, turns the read
+// into a load.
 func (p *piece) applyPages(ctx context.Context, mark mirror.Watermark, r reading, soql string) (outcome, error) {
 	var batch *mirror.ChangeBatch
 	begin := func() (err error) {
@@ -160,12 +162,8 @@ func (p *piece) applyPages(ctx context.Context, mark mirror.Watermark, r reading
 				return outcome{}, err
 			}
 			if batch == nil {
-				if page.TotalSize > p.BulkAbove && !p.restOnly {
-					o, err := p.startLoad(ctx, r, int64(page.TotalSize))
-					if !salesforce.IsBulkUnsupported(err) {
-						return o, err
-					}
-					p.Log.Info("Bulk does not read this object; REST does", "object", p.run.Object, "records", page.TotalSize)
+				if page.TotalSize > p.BulkAbove {
+					return p.startLoad(ctx, r, int64(page.TotalSize))
 				}
 				if err := begin(); err != nil {
 					return outcome{}, err
@@ -177,6 +175,11 @@ func (p *piece) applyPages(ctx context.Context, mark mirror.Watermark, r reading
 			done, err := batch.Apply(ctx, page.Rows)
 			if err != nil {
 				return outcome{}, err
+			}
+			if p.many(page) {
+				// The org tells only behind the records how many there are, or not at all.
+				batch.Rollback()
+				return p.startLoad(ctx, r, int64(max(page.TotalSize, 0)))
 			}
 			sum = sum.Plus(done)
 		}
@@ -212,27 +215,27 @@ func (p *piece) startLoad(ctx context.Context, r reading, expected int64) (outco
 		return outcome{}, objectError("Salesforce lost the bulk job of this run %d times, or its result; the next cycle tries again", lost)
 	}
 	soql := r.soql(p.run.Object)
-	// The job is made before the load is noted, for an object that Bulk does not read must leave no load behind; a job whose
+	// The job is made before the load is noted, for only the org's answer tells whether there is one; a job whose
 	// note is lost with this process costs the org nothing but one job of its daily thousands.
-	job, err := p.client.CreateQueryJob(ctx, soql, true)
+	job, err := p.job(ctx, soql)
 	if err != nil {
 		return outcome{}, err
 	}
 	load, err := p.Mirror.StartLoad(ctx, mirror.Load{
-		Object: p.run.Object, RunID: p.run.ID, Kind: r.kind, JobID: job.ID, SOQL: soql, Fields: r.fields, Watermark: r.now, Covered: p.covered, Expected: expected,
+		Object: p.run.Object, RunID: p.run.ID, Kind: r.kind, JobID: job, SOQL: soql, Fields: r.fields, Watermark: r.now, Covered: p.covered, Expected: expected,
 		Scoped: r.scoped, Candidates: r.candidates, CandidatesAll: r.all,
 	})
 	if err != nil {
 		return outcome{}, err
 	}
-	p.Log.Info("bulk read started", "object", p.run.Object, "run", p.run.ID, "kind", r.kind, "records", expected, "job", job.ID)
+	p.Log.Info("read of many records started", "object", p.run.Object, "run", p.run.ID, "kind", r.kind, "records", expected, "job", job)
 	if err := p.progress(ctx, models.RunProgress{Phase: models.PhasePreparing, Expected: load.Expected}); err != nil {
 		return outcome{}, err
 	}
 	return p.continueLoad(ctx, load)
 }
 
-// continueLoad takes a bulk read one step on: waits for Salesforce's job, queues its pages, and ends it when all are in.
+// continueLoad takes a load one step on: waits for Salesforce's job, queues its pages, and ends it when all are in.
 func (p *piece) continueLoad(ctx context.Context, load mirror.Load) (outcome, error) {
 	load, lastKnown, allDone, err := p.Mirror.LoadProgress(ctx, load.ID)
 	if err != nil {
@@ -242,7 +245,12 @@ func (p *piece) continueLoad(ctx context.Context, load mirror.Load) (outcome, er
 	if err != nil {
 		return outcome{}, err
 	}
-	if len(pages) == 0 && !lastKnown {
+	if len(pages) == 0 && !lastKnown && load.ByREST() {
+		if err := p.Mirror.PlanPage(ctx, load.ID, 1, ""); err != nil {
+			return outcome{}, err
+		}
+		pages = []mirror.Page{{Seq: 1}}
+	} else if len(pages) == 0 && !lastKnown {
 		job, err := p.awaitJob(ctx, load)
 		switch {
 		case isCode(err, "NOT_FOUND"):
@@ -260,8 +268,8 @@ func (p *piece) continueLoad(ctx context.Context, load mirror.Load) (outcome, er
 				p.asked = load.Fields
 				return outcome{}, cause
 			}
-			if salesforce.IsBulkUnsupported(cause) {
-				p.Log.Info("Bulk does not read this object; REST does", "object", p.run.Object, "reason", reason)
+			if jobRefused(job) {
+				p.Log.Info("Bulk does not read this object; REST does, piece by piece", "object", p.run.Object, "reason", reason)
 				return outcome{}, errNotByBulk
 			}
 			return outcome{}, objectError("%s", reason)
@@ -295,12 +303,12 @@ func (p *piece) continueLoad(ctx context.Context, load mirror.Load) (outcome, er
 }
 
 // errNotByBulk is what a piece meets when Bulk turns out not to take the object only when the job has begun. The load is given
-// up, and the piece is done again page by page.
+// up, and the piece is done again by REST.
 var errNotByBulk = errors.New("Bulk does not read this object")
 
 // finishLoad ends a load all of whose pages are in. The piece of the last page does it, or, if that one died, the run's own.
 func (p *piece) finishLoad(ctx context.Context, load mirror.Load) (outcome, error) {
-	if load.Expected > 0 && load.Read != load.Expected { // zero: the job does not say
+	if !load.ByREST() && load.Expected > 0 && load.Read != load.Expected { // zero: the job does not say
 		reason := fmt.Sprintf("Salesforce's bulk job %s says %d records, but its pages held %d; nothing is taken as complete and the read starts again", load.JobID, load.Expected, load.Read)
 		if err := p.Mirror.AbandonLoad(ctx, load.ID, reason); err != nil {
 			return outcome{}, err
@@ -317,7 +325,9 @@ func (p *piece) finishLoad(ctx context.Context, load mirror.Load) (outcome, erro
 	if err != nil {
 		return outcome{}, err
 	}
-	if err := p.client.DeleteQueryJob(ctx, load.JobID); err != nil {
+	if load.ByREST() {
+		// There is no job to tidy up.
+	} else if err := p.client.DeleteQueryJob(ctx, load.JobID); err != nil {
 		p.Log.Debug("the finished bulk job stays in the org until Salesforce removes it", "job", load.JobID, "error", err)
 	}
 	if beside(p.run) && load.Kind != besideLoads[p.run.Kind] {
@@ -423,6 +433,17 @@ func (p *piece) page(ctx context.Context, args pageArgs) error {
 	switch {
 	case errors.Is(err, mirror.ErrPageDone):
 		return nil
+	case load.ByREST() && isFieldGone(err):
+		// The pull piece begins anew, finds the query refused, and the object is described.
+		return p.Mirror.AbandonLoad(ctx, load.ID, err.Error())
+	case load.ByREST():
+		if err != nil && isAPI(err) && !salesforce.IsTransient(err) && !salesforce.IsHalting(err) && !salesforce.IsLocatorGone(err) {
+			// Asked again it would be refused again; the next run begins anew.
+			return errors.Join(err, p.Mirror.AbandonLoad(ctx, load.ID, err.Error()))
+		}
+		if err != nil {
+			return err
+		}
 	case salesforce.IsLocatorGone(err), isCode(err, "NOT_FOUND"):
 		// The job or its result is gone; the pull piece finds that out and starts the read again.
 		return p.Mirror.AbandonLoad(ctx, load.ID, "the org no longer has the job's result")
@@ -443,6 +464,9 @@ func (p *piece) page(ctx context.Context, args pageArgs) error {
 // readPage streams one page from the org into the mirror. The reply's header names the page after it, which is planned
 // and queued before this one's body is read: another piece, perhaps on another machine, reads it meanwhile.
 func (p *piece) readPage(ctx context.Context, load mirror.Load, page mirror.Page) error {
+	if load.ByREST() {
+		return p.readRestPage(ctx, load, page)
+	}
 	result, err := p.client.QueryResults(ctx, load.JobID, page.Locator, p.PageRows)
 	if err != nil {
 		return err

@@ -398,7 +398,7 @@ func (e *Engine) afterPiece(ctx context.Context, cause error, job *rivertype.Job
 			return err
 		}
 		return e.wait(ctx, cause, 10*time.Second, runs)
-	case salesforce.IsTransient(cause):
+	case salesforce.IsTransient(cause), salesforce.IsLocatorGone(cause):
 		return e.wait(ctx, cause, backOff(snoozes), runs)
 	case timedOut:
 		return e.wait(ctx, fmt.Errorf("this piece of work took longer than %s and is tried again: %w", pieceTimeout, cause), backOff(snoozes), runs)

@@ -133,58 +133,51 @@ func (p *piece) startSweep(ctx context.Context) (outcome, error) {
 	if err := p.progress(ctx, models.RunProgress{Phase: models.PhaseReading}); err != nil {
 		return outcome{}, err
 	}
-	byRest := func(most int) error {
-		if err := p.Mirror.StartSweep(ctx, s); err != nil {
-			return err
-		}
-		_, err := p.Mirror.AddSwept(ctx, s, "", true, func(add func(sobject.Rows) error) error {
-			for page, err := range p.client.QueryRows(ctx, columns, soql, true) {
-				if err != nil {
-					return err
-				}
-				if most > 0 && page.TotalSize > most {
-					s.Expected = int64(page.TotalSize)
-					return errMany
-				}
+	// The first page tells how many there are.
+	if err := p.Mirror.StartSweep(ctx, s); err != nil {
+		return outcome{}, err
+	}
+	_, err = p.Mirror.AddSwept(ctx, s, func(add func(sobject.Rows) error) (string, bool, error) {
+		for page, err := range p.client.QueryRows(ctx, columns, soql, true) {
+			if err != nil {
+				return "", false, err
+			}
+			if page.TotalSize <= p.BulkAbove {
 				if err := add(page.Rows); err != nil {
-					return err
+					return "", false, err
 				}
 			}
-			return nil
-		})
-		if errors.Is(err, mirror.ErrPageDone) {
-			err = nil
+			if p.many(page) {
+				s.Expected = int64(max(page.TotalSize, 0))
+				return "", false, errMany
+			}
 		}
-		return err
+		return "", true, nil
+	})
+	if errors.Is(err, mirror.ErrPageDone) {
+		err = nil
 	}
-	// The first page tells how many there are.
-	err = byRest(p.BulkAbove)
 	if !errors.Is(err, errMany) {
 		return outcome{}, err
 	}
-	job, err := p.client.CreateQueryJob(ctx, soql, true)
-	if salesforce.IsBulkUnsupported(err) {
-		return outcome{}, byRest(0)
-	}
-	if err != nil {
+	if s.JobID, err = p.job(ctx, soql); err != nil {
 		return outcome{}, err
 	}
-	s.JobID = job.ID
-	p.Log.Info("sweep started", "object", p.run.Object, "run", p.run.ID, "records", s.Expected, "job", job.ID)
-	return outcome{after: time.Second}, p.Mirror.StartSweep(ctx, s)
+	p.Log.Info("sweep started", "object", p.run.Object, "run", p.run.ID, "records", s.Expected, "job", s.JobID)
+	return outcome{after: 100 * time.Millisecond}, p.Mirror.StartSweep(ctx, s)
 }
 
-// errMany ends a read by REST of more ids than REST should bring.
-var errMany = errors.New("so many ids come by Bulk")
+// errMany ends a read by REST of more ids than one transaction should hold.
+var errMany = errors.New("so many ids come by Bulk, or in pieces")
 
-// readIDs takes in pages of the bulk job's result.
+// readIDs takes in pages of the bulk job's result, or by REST the ids behind the last one.
 func (p *piece) readIDs(ctx context.Context, s mirror.Sweep) (outcome, error) {
 	again := func(reason string) (outcome, error) {
 		p.Log.Warn("the sweep starts again", "object", p.run.Object, "run", p.run.ID, "reason", reason)
 		return outcome{after: time.Second}, p.Mirror.DropSweep(ctx, s.RunID)
 	}
 	if s.JobID == "" {
-		return again("the read by REST did not end")
+		return p.readIDPieces(ctx, s)
 	}
 	job, err := p.client.QueryJob(ctx, s.JobID)
 	switch {
@@ -192,6 +185,10 @@ func (p *piece) readIDs(ctx context.Context, s mirror.Sweep) (outcome, error) {
 		return again("the org no longer has the job")
 	case err != nil:
 		return outcome{}, err
+	case jobRefused(job):
+		p.Log.Info("Bulk does not read this object; REST does, piece by piece", "object", p.run.Object, "run", p.run.ID, "reason", job.ErrorMessage)
+		s.JobID = ""
+		return outcome{}, p.Mirror.StartSweep(ctx, s)
 	case job.State != salesforce.JobComplete && job.State.Ended():
 		if err := p.Mirror.DropSweep(ctx, s.RunID); err != nil {
 			return outcome{}, err
@@ -214,7 +211,9 @@ func (p *piece) readIDs(ctx context.Context, s mirror.Sweep) (outcome, error) {
 		if err != nil {
 			return outcome{}, err
 		}
-		s, err = p.Mirror.AddSwept(ctx, s, page.Locator, page.Locator == "", func(add func(sobject.Rows) error) error { return add(page.Rows) })
+		s, err = p.Mirror.AddSwept(ctx, s, func(add func(sobject.Rows) error) (string, bool, error) {
+			return page.Locator, page.Locator == "", add(page.Rows)
+		})
 		_ = page.Close()
 		if errors.Is(err, mirror.ErrPageDone) {
 			return outcome{after: time.Second}, nil // another worker, thought dead, goes on with it
@@ -232,6 +231,31 @@ func (p *piece) readIDs(ctx context.Context, s mirror.Sweep) (outcome, error) {
 	}
 	if err := p.client.DeleteQueryJob(ctx, s.JobID); err != nil {
 		p.Log.Debug("the finished bulk job stays in the org until Salesforce removes it", "job", s.JobID, "error", err)
+	}
+	return outcome{}, nil
+}
+
+func (p *piece) readIDPieces(ctx context.Context, s mirror.Sweep) (outcome, error) {
+	for start := time.Now(); s.State == mirror.SweepReading && time.Since(start) < sweepSpan; {
+		if err := p.progress(ctx, models.RunProgress{Phase: models.PhaseReading, Expected: s.Expected, Read: s.Read, Unchanged: s.Read}); err != nil {
+			return outcome{}, err
+		}
+		rows, err := p.behind(ctx, p.idColumns(), "", s.Locator)
+		if err != nil {
+			return outcome{}, err
+		}
+		s, err = p.Mirror.AddSwept(ctx, s, func(add func(sobject.Rows) error) (string, bool, error) {
+			err := add(rows)
+			next, more := rows.more()
+			return next, !more, err
+		})
+		rows.close()
+		if errors.Is(err, mirror.ErrPageDone) {
+			return outcome{after: time.Second}, nil // another worker, thought dead, goes on with it
+		}
+		if err != nil {
+			return outcome{}, err
+		}
 	}
 	return outcome{}, nil
 }

@@ -289,22 +289,22 @@ func TestSweep(t *testing.T) {
 	for n := 4; n <= 100; n++ { // 1 to 3 are not there; 4 is deleted there, 91 is undeleted there
 		ids = append(ids, []string{id("001", n), fmt.Sprint(n == 4)})
 	}
-	one := func(p *page) func(func(sobject.Rows) error) error {
-		return func(add func(sobject.Rows) error) error { return add(p) }
+	one := func(next string, last bool, p *page) func(func(sobject.Rows) error) (string, bool, error) {
+		return func(add func(sobject.Rows) error) (string, bool, error) { return next, last, add(p) }
 	}
 	bad := rows("Id IsDeleted", ids[:30]...)
 	bad.fail = errCut
-	if _, err := w.db.AddSwept(w.ctx, s, "second", false, one(bad)); !errors.Is(err, errCut) {
+	if _, err := w.db.AddSwept(w.ctx, s, one("second", false, bad)); !errors.Is(err, errCut) {
 		t.Fatalf("a page that was cut: %v", err)
 	}
-	next, err := w.db.AddSwept(w.ctx, s, "second", false, one(rows("Id IsDeleted", ids[:40]...)))
+	next, err := w.db.AddSwept(w.ctx, s, one("second", false, rows("Id IsDeleted", ids[:40]...)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.db.AddSwept(w.ctx, s, "second", false, one(rows("Id IsDeleted", ids[:40]...))); !errors.Is(err, ErrPageDone) {
+	if _, err := w.db.AddSwept(w.ctx, s, one("second", false, rows("Id IsDeleted", ids[:40]...))); !errors.Is(err, ErrPageDone) {
 		t.Errorf("the same page again: %v, want ErrPageDone", err)
 	}
-	if s, err = w.db.AddSwept(w.ctx, next, "", true, one(rows("Id IsDeleted", ids[40:]...))); err != nil {
+	if s, err = w.db.AddSwept(w.ctx, next, one("", true, rows("Id IsDeleted", ids[40:]...))); err != nil {
 		t.Fatal(err)
 	}
 	equal(t, "read", s.Read, 97)

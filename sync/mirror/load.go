@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -38,13 +39,13 @@ const (
 	LoadAbandoned LoadState = "abandoned" // given up; what its pages brought stays, the watermark did not move
 )
 
-// Load is a bulk read under way: the cursor that lets any worker go on with it.
+// Load is a read of many records under way: the cursor that lets any worker go on with it.
 type Load struct {
 	ID        int64
 	Object    string
 	RunID     int64
 	Kind      LoadKind
-	JobID     string
+	JobID     string // of the Bulk job; empty: REST reads it, see ByREST
 	SOQL      string
 	Fields    []string
 	Watermark time.Time // the org's time from before the job was made; the object's watermark once all pages are in
@@ -60,6 +61,15 @@ type Load struct {
 	CandidatesAll bool
 
 	Read, New, Changed, Deleted, Unchanged, Refused int64 // of the pages that committed
+}
+
+// ByREST tells that no Bulk job reads the load: its pages come by REST, and each one's locator is the id behind which it begins.
+func (l Load) ByREST() bool { return l.JobID == "" }
+
+// Condition is what the load's query selects records by; empty: it reads all.
+func (l Load) Condition() string {
+	_, rest, _ := strings.Cut(l.SOQL, " FROM "+l.Object)
+	return strings.TrimPrefix(rest, " WHERE ")
 }
 
 // Result is what the load's pages did so far.
@@ -220,6 +230,11 @@ func (db *DB) Page(ctx context.Context, id int64, seq int) (Page, error) {
 // is written and the answer is ErrRetryStaged: its rows are used up, so the caller fetches the page again and sets
 // page.Staged. Everything else goes through staging.
 func (db *DB) ApplyPage(ctx context.Context, l Load, page Page, rows sobject.Rows, next string, last bool) (Result, error) {
+	return db.ApplyPageThen(ctx, l, page, rows, func() (string, bool) { return next, last })
+}
+
+// ApplyPageThen is ApplyPage where only the page's records, once they were read, tell what follows.
+func (db *DB) ApplyPageThen(ctx context.Context, l Load, page Page, rows sobject.Rows, then func() (next string, last bool)) (Result, error) {
 	direct := l.Direct && !page.Staged
 	w, err := db.begin(ctx, l.Object, !direct)
 	if err != nil {
@@ -227,8 +242,8 @@ func (db *DB) ApplyPage(ctx context.Context, l Load, page Page, rows sobject.Row
 	}
 	defer w.rollback()
 	// The fence: who marks the page first holds its row until the records are in; whoever comes after finds it done.
-	tag, err := w.tx.Exec(ctx, `UPDATE mirror.load_pages p SET done_at = now(), last = $3 FROM mirror.loads l
-		WHERE p.load_id = $1 AND p.seq = $2 AND p.done_at IS NULL AND l.id = p.load_id AND l.state = 'open'`, l.ID, page.Seq, last)
+	tag, err := w.tx.Exec(ctx, `UPDATE mirror.load_pages p SET done_at = now() FROM mirror.loads l
+		WHERE p.load_id = $1 AND p.seq = $2 AND p.done_at IS NULL AND l.id = p.load_id AND l.state = 'open'`, l.ID, page.Seq)
 	if err != nil {
 		return Result{}, fmt.Errorf("claim page %d of load %d: %w", page.Seq, l.ID, err)
 	}
@@ -251,8 +266,9 @@ func (db *DB) ApplyPage(ctx context.Context, l Load, page Page, rows sobject.Row
 	if err != nil {
 		return Result{}, fmt.Errorf("apply page %d of load %d of %s: %w", page.Seq, l.ID, l.Object, err)
 	}
-	_, err = w.tx.Exec(ctx, `UPDATE mirror.load_pages SET read = $3, new = $4, changed = $5, deleted = $6, unchanged = $7, refused = $8 WHERE load_id = $1 AND seq = $2`,
-		l.ID, page.Seq, r.Read, r.New, r.Changed, r.Deleted, r.Unchanged, r.Refused)
+	next, last := then()
+	_, err = w.tx.Exec(ctx, `UPDATE mirror.load_pages SET last = $9, read = $3, new = $4, changed = $5, deleted = $6, unchanged = $7, refused = $8 WHERE load_id = $1 AND seq = $2`,
+		l.ID, page.Seq, r.Read, r.New, r.Changed, r.Deleted, r.Unchanged, r.Refused, last)
 	if err == nil && !last && next != "" {
 		// A page that was planned before may be under way: to meet its row would be to wait for it, while it waits for ours.
 		_, err = w.tx.Exec(ctx, `INSERT INTO mirror.load_pages (load_id, seq, locator) SELECT $1, $2, $3

@@ -31,7 +31,7 @@ type Sweep struct {
 	State     SweepState
 	JobID     string // of the bulk read; empty: read by REST
 	Expected  int64
-	Locator   string // of the page to read next
+	Locator   string // of the page to read next; by REST the id behind which it begins
 	Page      int
 	Read      int64
 	OrgTime   time.Time // from before the read
@@ -116,15 +116,11 @@ func dropSweeps(ctx context.Context, tx pgx.Tx, which string, args ...any) error
 }
 
 // AddSwept takes in ids of a sweep, page after page as pages gives them, and moves its cursor with them, all or nothing (Invariant 1):
-// next is where the page after these begins, last that there is none. ErrPageDone if somebody else was faster.
-func (db *DB) AddSwept(ctx context.Context, s Sweep, next string, last bool, pages func(add func(sobject.Rows) error) error) (Sweep, error) {
+// pages tells where the page after these begins, or that there is none. ErrPageDone if somebody else was faster.
+func (db *DB) AddSwept(ctx context.Context, s Sweep, pages func(add func(sobject.Rows) error) (next string, last bool, err error)) (Sweep, error) {
 	err := pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
 		// The fence: who moves the cursor first holds its row until the ids are in.
-		state := SweepReading
-		if last {
-			state = SweepComparing
-		}
-		tag, err := tx.Exec(ctx, `UPDATE mirror.sweeps SET page = page + 1, locator = $3, state = $4 WHERE run_id = $1 AND page = $2 AND state = 'reading'`, s.RunID, s.Page, next, string(state))
+		tag, err := tx.Exec(ctx, `UPDATE mirror.sweeps SET page = page + 1 WHERE run_id = $1 AND page = $2 AND state = 'reading'`, s.RunID, s.Page)
 		if err != nil {
 			return err
 		}
@@ -144,11 +140,15 @@ func (db *DB) AddSwept(ctx context.Context, s Sweep, next string, last bool, pag
 			}
 			return err
 		}
-		if err := pages(add); err != nil {
+		next, last, err := pages(add)
+		if err != nil {
 			return err
 		}
-		s.Page, s.Locator, s.State, s.Read = s.Page+1, next, state, s.Read+read
-		_, err = tx.Exec(ctx, `UPDATE mirror.sweeps SET read = $2 WHERE run_id = $1`, s.RunID, s.Read)
+		s.Page, s.Locator, s.State, s.Read = s.Page+1, next, SweepReading, s.Read+read
+		if last {
+			s.State = SweepComparing
+		}
+		_, err = tx.Exec(ctx, `UPDATE mirror.sweeps SET read = $2, locator = $3, state = $4 WHERE run_id = $1`, s.RunID, s.Read, s.Locator, string(s.State))
 		return err
 	})
 	if err != nil {
