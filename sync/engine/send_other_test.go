@@ -1,63 +1,19 @@
 package engine_test
 
 import (
-	"path/filepath"
 	"testing"
-	"time"
 
-	"github.com/tandem-sync/tandem/models"
-	"github.com/tandem-sync/tandem/models/localpg/pgtest"
-	"github.com/tandem-sync/tandem/sync/engine"
 	"github.com/tandem-sync/tandem/sync/engine/otherorg"
-	"github.com/tandem-sync/tandem/sync/mirror"
 )
 
 // An org that takes neither composite requests nor collections is written to record by record, with the same outcome: what was edited, made
 // and deleted here is there, a person whom it has is not doubled, and what it refuses is set aside.
 func TestSendingToAnOrgWithoutCollections(t *testing.T) {
 	t.Parallel()
-	o := otherorg.New(t)
-	pool := pgtest.Pool(t, migrate)
-	keys, err := models.LoadKey(filepath.Join(t.TempDir(), "secret.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := models.Open(pool, keys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{t: t, pool: pool, models: db, mirror: mirror.New(pool)}
-	w.config = engine.Config{
-		Pool: pool, Models: db, Mirror: w.mirror, AllowLocalOrg: true, Rest: time.Hour, Tick: 50 * time.Millisecond,
-		StopWithin: time.Second, LockWait: 2 * time.Millisecond, LostWait: 10 * time.Millisecond,
-	}
-	ctx := t.Context()
-	c, err := engine.Tester{AllowLocalOrg: true}.Test(ctx, models.Connection{LoginURL: o.URL, Auth: models.AuthClientCredentials, ClientID: otherorg.ClientID, ClientSecret: models.NewSecret(otherorg.ClientSecret)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.State = models.StateConnected
-	if err := db.SaveConnection(ctx, c, "test"); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.EnableStandardObjects(ctx, c.Report.Visible); err != nil {
-		t.Fatal(err)
-	}
-	w.exec(`UPDATE admin.state SET send_at_once = false`)
-	w.onlyPeople()
-	w.exec(`UPDATE admin.objects SET delete_allowed = true WHERE name = 'Contact'`)
-	w.approve(true)
-	w.work()
-	w.cycle()
+	w := sendingWorld(newOtherWorld(t, otherorg.Config{}), func(w *world) { w.exec(`UPDATE admin.objects SET delete_allowed = true WHERE name = 'Contact'`) })
+	o := w.other
 
-	there := func(object, id, field string) (value any) {
-		o.Each(object, func(_ []otherorg.Field, r map[string]any) {
-			if r["Id"] == id {
-				value = r[field]
-			}
-		})
-		return value
-	}
+	there := func(object, id, field string) any { return o.Get(object, id)[field] }
 	edited, met, deleted, known := o.Nth("Lead", 3), o.Nth("Lead", 4), o.Nth("Contact", 3), o.Nth("Lead", 5)
 	o.Write("Lead", met, map[string]any{"Company": "Changed there"})
 	before := o.Alive("Lead")

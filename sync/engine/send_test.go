@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tandem-sync/tandem/models"
+	"github.com/tandem-sync/tandem/sync/engine/otherorg"
 	"github.com/tandem-sync/tandem/sync/simorg"
 )
 
@@ -16,7 +17,12 @@ var sendSmall = simorg.Config{Leads: 60, Contacts: 40, Accounts: 10, Opportuniti
 // sendWorld is a world that was read once and may send. Sending at once is off: the test says when a cycle comes.
 func sendWorld(t *testing.T, c simorg.Config, change ...func(*world)) *world {
 	t.Helper()
-	w := newWorld(t, c)
+	return sendingWorld(newWorld(t, c), change...)
+}
+
+// sendingWorld lets a new world read once, and send.
+func sendingWorld(w *world, change ...func(*world)) *world {
+	w.t.Helper()
 	w.config.LockWait, w.config.LostWait = 2*time.Millisecond, 10*time.Millisecond
 	w.exec(`UPDATE admin.state SET send_at_once = false`)
 	w.onlyPeople()
@@ -61,14 +67,57 @@ func (w *world) insert(sql string, args ...any) int64 {
 // there gives a field of a record in the org.
 func (w *world) there(object, id, field string) string {
 	w.t.Helper()
-	f, ok := w.org.Get(object, id)
-	if !ok {
+	var f map[string]any
+	if w.other != nil {
+		f = w.other.Get(object, id)
+	} else {
+		f, _ = w.org.Get(object, id)
+	}
+	if f == nil {
 		return "(no record)"
 	}
 	if f[field] == nil {
 		return ""
 	}
 	return fmt.Sprint(f[field])
+}
+
+// edit is what somebody in Salesforce does.
+func (w *world) edit(object, id string, fields map[string]any) error {
+	if w.other != nil {
+		w.other.Write(object, id, fields)
+		return nil
+	}
+	return w.org.Update(object, id, fields)
+}
+
+// count gives how many live records the org has of an object.
+func (w *world) count(object string) int {
+	if w.other != nil {
+		return w.other.Alive(object)
+	}
+	return w.org.Count(object)
+}
+
+// storm lets something go wrong in the org, whichever it is.
+func (w *world) storm(f simorg.Fault) {
+	if w.other == nil {
+		w.org.Fault(f)
+		return
+	}
+	w.other.Break(otherorg.Trouble{
+		Where: f.Path, Skip: f.After, Times: f.Count, Late: f.CommitDelay, NoSession: f.ExpireSession, CutBefore: f.DropBefore, CutAfter: f.DropAfter,
+		Status: f.Status, Code: f.Code, Message: f.Message, Page: f.Body, CutAt: f.TruncateBody, Quietly: f.CleanEnd,
+		Row: f.Row, Object: f.Object, ID: f.ID, Field: f.Field, Breaks: f.FailJob, Rows: f.JobRows,
+	})
+}
+
+func (w *world) calm() {
+	if w.other != nil {
+		w.other.Mend()
+	} else {
+		w.org.ClearFaults()
+	}
 }
 
 func (w *world) sfid(object string, row int64) string {

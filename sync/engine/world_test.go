@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/big"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -22,6 +24,7 @@ import (
 	"github.com/tandem-sync/tandem/models"
 	"github.com/tandem-sync/tandem/models/localpg/pgtest"
 	"github.com/tandem-sync/tandem/sync/engine"
+	"github.com/tandem-sync/tandem/sync/engine/otherorg"
 	"github.com/tandem-sync/tandem/sync/mirror"
 	"github.com/tandem-sync/tandem/sync/simorg"
 )
@@ -30,6 +33,7 @@ import (
 type world struct {
 	t      *testing.T
 	org    *simorg.Org
+	other  *otherorg.Org // in place of it
 	server *httptest.Server
 	pool   *pgxpool.Pool
 	models *models.DB
@@ -50,13 +54,34 @@ func migrate(ctx context.Context, pool *pgxpool.Pool) error {
 func newWorld(t *testing.T, c simorg.Config) *world {
 	t.Helper()
 	c.Seed = 7
-	c.BulkDelay = 10 * time.Millisecond
+	if c.BulkDelay == 0 {
+		c.BulkDelay = 10 * time.Millisecond
+	}
 	org, err := simorg.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(org.Handler())
 	t.Cleanup(func() { server.Close(); org.Close() })
+	w := &world{t: t, org: org, server: server}
+	w.open()
+	w.connect(simorg.DefaultClientSecret)
+	return w
+}
+
+// newOtherWorld is newWorld with an org that shares no code with the simulated one.
+func newOtherWorld(t *testing.T, c otherorg.Config) *world {
+	t.Helper()
+	w := &world{t: t, other: otherorg.With(t, c)}
+	w.open()
+	w.connectTo(models.Connection{LoginURL: w.other.URL, ClientID: otherorg.ClientID, ClientSecret: models.NewSecret(otherorg.ClientSecret)})
+	return w
+}
+
+// open makes the database and what an engine needs.
+func (w *world) open() {
+	t := w.t
+	t.Helper()
 	pool := pgtest.Pool(t, migrate)
 	keys, err := models.LoadKey(filepath.Join(t.TempDir(), "secret.key"))
 	if err != nil {
@@ -66,7 +91,7 @@ func newWorld(t *testing.T, c simorg.Config) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, org: org, server: server, pool: pool, models: db, mirror: mirror.New(pool)}
+	w.pool, w.models, w.mirror = pool, db, mirror.New(pool)
 	log := slog.New(slog.DiscardHandler)
 	if testing.Verbose() || os.Getenv("TANDEM_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -76,14 +101,17 @@ func newWorld(t *testing.T, c simorg.Config) *world {
 		// A long rest: the test says when the next cycle comes.
 		Rest: time.Hour, Tick: 50 * time.Millisecond, PageRows: 500, BulkAbove: 400, StopWithin: 2 * time.Second,
 	}
-	w.connect(simorg.DefaultClientSecret)
-	return w
 }
 
 func (w *world) connect(secret string) {
 	w.t.Helper()
+	w.connectTo(models.Connection{LoginURL: w.server.URL, ClientID: simorg.DefaultClientID, ClientSecret: models.NewSecret(secret)})
+}
+
+func (w *world) connectTo(c models.Connection) {
+	w.t.Helper()
 	ctx := w.t.Context()
-	c := models.Connection{LoginURL: w.server.URL, Auth: models.AuthClientCredentials, ClientID: simorg.DefaultClientID, ClientSecret: models.NewSecret(secret)}
+	c.Auth = models.AuthClientCredentials
 	count := func(ctx context.Context, calls int64) error { return w.models.NoteCalls(ctx, calls, models.Usage{}) }
 	c, err := engine.Tester{AllowLocalOrg: true, Log: w.config.Log, Count: count}.Test(ctx, c)
 	if err != nil {
@@ -183,7 +211,8 @@ func (w *world) equal() {
 	}
 }
 
-func (w *world) equalObject(object string) {
+// equalObject checks one object's table, but for records of which something else is told.
+func (w *world) equalObject(object string, told ...string) {
 	w.t.Helper()
 	ctx := w.t.Context()
 	rows, err := w.pool.Query(ctx, `SELECT to_jsonb(t)::text FROM `+pgx.Identifier{"salesforce", strings.ToLower(object)}.Sanitize()+` t`)
@@ -216,9 +245,13 @@ func (w *world) equalObject(object string) {
 		w.t.Fatal(err)
 	}
 	n, wrong := 0, 0
-	err = w.org.Each(object, true, func(want map[string]any) error {
+	err = w.each(object, true, func(want map[string]any) error {
 		n++
 		id, _ := want["Id"].(string)
+		if slices.Contains(told, id) {
+			delete(have, id)
+			return nil
+		}
 		got := have[id]
 		if got == nil {
 			if wrong++; wrong < 5 {
@@ -248,6 +281,29 @@ func (w *world) equalObject(object string) {
 			w.t.Errorf("%s %q is in the mirror and not in the org", object, id)
 		}
 	}
+}
+
+// each gives the org's records as JSON has them; deleted ones if they are wanted.
+func (w *world) each(object string, deleted bool, do func(map[string]any) error) (err error) {
+	if w.other == nil {
+		return w.org.Each(object, deleted, do)
+	}
+	w.other.Each(object, func(_ []otherorg.Field, r map[string]any) {
+		if err != nil || !deleted && r["IsDeleted"] == true {
+			return
+		}
+		r = maps.Clone(r)
+		for name, v := range r {
+			switch v := v.(type) {
+			case otherorg.Number:
+				r[name] = json.Number(v.REST)
+			case time.Time:
+				r[name] = v.UTC().Format("2006-01-02T15:04:05.000-0700")
+			}
+		}
+		err = do(r)
+	})
+	return err
 }
 
 // plain writes a value in one way, whichever side it comes from. It shares no code with what it checks.
@@ -295,7 +351,7 @@ func plain(kind string, v any) string {
 // ids gives the ids of an object's live records that can be edited, in order.
 func (w *world) ids(object string) []string {
 	var ids []string
-	if err := w.org.Each(object, false, func(f map[string]any) error {
+	if err := w.each(object, false, func(f map[string]any) error {
 		// A converted lead cannot be edited.
 		if f["IsConverted"] != true {
 			ids = append(ids, f["Id"].(string))

@@ -1,9 +1,9 @@
 // Package otherorg is a second org to talk to in tests, written from Salesforce's documentation alone and sharing no code with the
 // simulated one, so that what both leave open is not mistaken for how Salesforce is. It imports nothing of ours.
 //
-// Its habits differ where Salesforce's do: an older API version, no composite requests, no replication calls, no header with the
-// API budget, no Organization, no identity service, short pages, numbers as 5.0 and 1.5E7, header-only and empty pages at the end of
-// Bulk results, next pages named by a whole address, replies compressed or not.
+// Its habits differ where Salesforce's do: an older API version, no replication calls, no header with the API budget, no Organization, no
+// identity service, short pages, numbers as 5.0 and 1.5E7, header-only and empty pages at the end of Bulk results, next pages named by a
+// whole address, replies compressed or not. As New makes it, it takes neither composite requests nor collections nor Bulk ingest jobs.
 package otherorg
 
 import (
@@ -12,7 +12,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -43,15 +43,43 @@ type Org struct {
 	pageRows   int  // records of a REST page
 	bulkRows   int  // records of a Bulk page
 	compresses bool // the next reply
+
+	writes   bool // it takes many records a call, and Bulk ingest jobs
+	ingests  map[string]*ingest
+	troubles []*Trouble
+	clock    time.Time // what the request at hand is stamped with
+}
+
+// Config says how an org differs from the one that New makes.
+type Config struct {
+	Writes  bool           // it takes composite requests, collections and Bulk ingest jobs, and a lead has a key
+	Records map[string]int // how many records each object has from the start; nil: as many as New's
 }
 
 type object struct {
 	name, label, plural, prefix string
 	fields                      []Field
 	rows                        []map[string]any // by field name; nil is null
-	changed                     time.Time        // of its metadata
+	last                        int              // number of an id
+	byID                        map[string]map[string]any
+	erased                      map[string]bool // that were removed for good
+	concealed                   map[string]bool // records that this user does not see
+	changed                     time.Time       // of its metadata
 	noBulk                      bool
 	hidden                      bool // this user does not see it
+}
+
+// at gives the record of an id of 15 or 18 characters; nil if there is none.
+func (d *object) at(id string) map[string]any {
+	if len(id) == 15 {
+		id = checked(id)
+	}
+	return d.byID[id]
+}
+
+func (d *object) keep(row map[string]any) {
+	d.rows = append(d.rows, row)
+	d.byID[row["Id"].(string)] = row
 }
 
 // Field is a field of an object, with what describe says beside the defaults.
@@ -60,6 +88,8 @@ type Field struct {
 	Length     int
 	refs       []string
 	readOnly   bool
+	required   bool // when a record is made
+	key        bool // an external id
 }
 
 type job struct {
@@ -90,8 +120,10 @@ const (
 )
 
 // ID makes an id of 18 characters, with its checksum.
-func ID(prefix string, n int) string {
-	id := fmt.Sprintf("%sWs%010d", prefix, n)
+func ID(prefix string, n int) string { return checked(fmt.Sprintf("%sWs%010d", prefix, n)) }
+
+// checked gives an id of 15 characters its checksum.
+func checked(id string) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 	for group := range 3 {
 		bits := 0
@@ -123,11 +155,15 @@ func refTo(name string, to ...string) Field {
 
 var gone = Field{Name: "IsDeleted", Kind: "boolean", readOnly: true}
 
-func New(t testing.TB) *Org {
+// New makes an org that is written to record by record.
+func New(t testing.TB) *Org { return With(t, Config{}) }
+
+// With makes an org with the habits of a Config.
+func With(t testing.TB, c Config) *Org {
 	t.Helper()
 	o := &Org{
 		t: t, objects: map[string]*object{}, tokens: map[string]bool{}, jobs: map[string]*job{}, cursors: map[string]cursor{}, calls: map[string]int{},
-		pageRows: 317, bulkRows: 900,
+		ingests: map[string]*ingest{}, writes: c.Writes, pageRows: 317, bulkRows: 900,
 	}
 	for _, d := range []object{
 		{name: "Lead", label: "Prospect", plural: "Prospects", prefix: "00Q", fields: system(gone, text("LastName", 80), text("FirstName", 40), Field{Name: "Name", Kind: "string", Length: 121, readOnly: true},
@@ -150,11 +186,21 @@ func New(t testing.TB) *Org {
 		{name: "Event", label: "Event", plural: "Events", prefix: "00U", fields: system(gone, refTo("WhoId", "Contact", "Lead"), text("Subject", 255), Field{Name: "StartDateTime", Kind: "datetime"}, refTo("OwnerId", "User"))},
 	} {
 		d.changed = time.Now().Add(-240 * time.Hour).Truncate(time.Second)
+		d.byID, d.erased, d.concealed = map[string]map[string]any{}, map[string]bool{}, map[string]bool{}
+		if d.name == "Lead" && c.Writes {
+			d.fields = append(d.fields, text("City", 40), Field{Name: "Partner_Key__c", Kind: "string", Length: 40, key: true}, text("Title", 128), Field{Name: "Phone", Kind: "phone", Length: 40})
+		}
+		for i, f := range d.fields {
+			d.fields[i].required = c.Writes && (f.Name == "LastName" || f.Name == "Company" || d.name != "Lead" && f.Name == "Name" && !f.readOnly)
+		}
 		o.objects[d.name] = &d
 	}
 	old := time.Now().UTC().Add(-2000 * time.Hour)
 	// Some records of each object: enough leads and tasks that they come as much, and the page that ends with the last full one.
 	fill := map[string]int{"Lead": 2700, "Contact": 2700, "Account": 120, "User": 7, "Group": 3, "Opportunity": 90, "OpportunityContactRole": 80, "Campaign": 5, "CampaignMember": 300, "CampaignMemberStatus": 10, "Task": 2345, "Event": 0}
+	if c.Records != nil {
+		fill = c.Records
+	}
 	for name, n := range fill {
 		for i := range n {
 			o.add(name, old.Add(time.Duration(i)*time.Minute))
@@ -169,7 +215,8 @@ func New(t testing.TB) *Org {
 // add makes a record with something in each field. The caller holds the lock, or is alone.
 func (o *Org) add(name string, at time.Time) string {
 	d := o.objects[name]
-	n := len(d.rows) + 1
+	d.last++
+	n := d.last
 	id := ID(d.prefix, n)
 	at = at.Truncate(time.Second)
 	r := map[string]any{"Id": id}
@@ -217,7 +264,7 @@ func (o *Org) add(name string, at time.Time) string {
 			r[f.Name] = fmt.Sprintf("%s %d", f.Name, n)
 		}
 	}
-	d.rows = append(d.rows, r)
+	d.keep(r)
 	return id
 }
 
@@ -225,17 +272,16 @@ func (o *Org) add(name string, at time.Time) string {
 func (o *Org) Write(object, id string, set map[string]any) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, r := range o.objects[object].rows {
-		if r["Id"] == id {
-			for k, v := range set {
-				r[k] = v
-			}
-			now := time.Now().UTC().Truncate(time.Second)
-			r["LastModifiedDate"], r["SystemModstamp"] = now, now
-			return
-		}
+	r := o.objects[object].at(id)
+	if r == nil {
+		o.t.Errorf("the org has no %s %s", object, id)
+		return
 	}
-	o.t.Errorf("the org has no %s %s", object, id)
+	for k, v := range set {
+		r[k] = v
+	}
+	now := time.Now().UTC().Truncate(time.Second)
+	r["LastModifiedDate"], r["SystemModstamp"], r["LastModifiedById"] = now, now, ID("005", 2)
 }
 
 // WriteLate changes a record in a transaction that began at a time and commits now: the stamp is the time's.
@@ -243,12 +289,9 @@ func (o *Org) WriteLate(object, id string, began time.Time, set map[string]any) 
 	o.Write(object, id, set)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, r := range o.objects[object].rows {
-		if r["Id"] == id {
-			began = began.UTC().Truncate(time.Second)
-			r["LastModifiedDate"], r["SystemModstamp"] = began, began
-		}
-	}
+	r := o.objects[object].at(id)
+	began = began.UTC().Truncate(time.Second)
+	r["LastModifiedDate"], r["SystemModstamp"] = began, began
 }
 
 // WriteAll changes every record of an object that is not deleted, as a mass update does, and gives how many.
@@ -349,6 +392,22 @@ func (o *Org) Erase(object, id string) {
 	defer o.mu.Unlock()
 	d := o.objects[object]
 	d.rows = slices.DeleteFunc(slices.Clone(d.rows), func(r map[string]any) bool { return r["Id"] == id })
+	delete(d.byID, id)
+	d.erased[id] = true
+}
+
+// Conceal takes a record out of the user's sight, as a change of sharing does: it lives, and no answer tells of it.
+func (o *Org) Conceal(object, id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.objects[object].concealed[id] = true
+}
+
+// Reveal lets the user see a record again.
+func (o *Org) Reveal(object, id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.objects[object].concealed, id)
 }
 
 // Calls forgets the calls so far and gives them, by what was asked.
@@ -390,6 +449,13 @@ func (o *Org) Nth(object string, n int) string {
 	return o.objects[object].rows[n-1]["Id"].(string)
 }
 
+// Get gives a copy of a record, deleted or not; nil if there is none.
+func (o *Org) Get(object, id string) map[string]any {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return maps.Clone(o.objects[object].at(id))
+}
+
 // Each gives every record of an object, deleted ones too, and its fields; of compound and binary fields nothing is told.
 func (o *Org) Each(object string, do func(fields []Field, record map[string]any)) {
 	o.mu.Lock()
@@ -401,10 +467,8 @@ func (o *Org) Each(object string, do func(fields []Field, record map[string]any)
 	}
 }
 
-func (o *Org) serve(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body)
-	o.mu.Lock()
-	defer o.mu.Unlock()
+// answer does what a request asks for. The caller holds the lock.
+func (o *Org) answer(w http.ResponseWriter, r *http.Request, body []byte) {
 	path := strings.TrimSuffix(r.URL.Path, "/")
 	if path == "/services/oauth2/token" {
 		o.token(w, body)
@@ -426,6 +490,11 @@ func (o *Org) serve(w http.ResponseWriter, r *http.Request) {
 		o.refuse(w, r, 404, "NOT_FOUND", "The requested resource does not exist")
 		return
 	}
+	if len(r.URL.RequestURI()) > 16_000 {
+		o.strange = append(o.strange, r.Method+" "+path+" with an address of "+strconv.Itoa(len(r.URL.RequestURI())))
+		o.refuse(w, r, 414, "URI_TOO_LONG", "URI Too Long")
+		return
+	}
 	part := strings.Split(strings.TrimPrefix(rest, "/"), "/")
 	o.calls[r.Method+" "+part[0]+map[bool]string{true: "/" + part[len(part)-1]}[part[0] == "sobjects" && len(part) > 2]]++
 	switch {
@@ -437,9 +506,13 @@ func (o *Org) serve(w http.ResponseWriter, r *http.Request) {
 		o.query(w, r, part)
 	case part[0] == "jobs" && len(part) > 1 && part[1] == "query":
 		o.bulk(w, r, part[2:], body)
+	case part[0] == "jobs" && len(part) > 1 && part[1] == "ingest" && o.writes:
+		o.ingest(w, r, part[2:], body)
 	case part[0] == "limits":
 		o.refuse(w, r, 403, "FUNCTIONALITY_NOT_ENABLED_FOR_USER", "insufficient privileges: View Setup and Configuration is needed")
-	case part[0] == "composite":
+	case part[0] == "composite" && o.writes:
+		o.together(w, r, part[1:], body)
+	case part[0] == "composite", part[0] == "jobs":
 		o.refuse(w, r, 404, "NOT_FOUND", "The requested resource does not exist")
 	default:
 		o.strange = append(o.strange, r.Method+" "+path)
@@ -447,67 +520,45 @@ func (o *Org) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// write creates, changes or deletes one record. A lead whose name asks for it is refused.
+// write creates, changes or deletes one record.
 func (o *Org) write(w http.ResponseWriter, r *http.Request, part []string, body []byte) {
 	d := o.objects[part[0]]
-	var set map[string]any
-	if d == nil || len(part) > 2 || r.Method != "DELETE" && json.Unmarshal(body, &set) != nil {
+	set, err := fieldsOf(body)
+	if d == nil || len(part) > 2 || r.Method != "DELETE" && err != nil {
 		o.strange = append(o.strange, r.Method+" "+r.URL.Path)
 		o.refuse(w, r, 404, "NOT_FOUND", "The requested resource does not exist")
 		return
 	}
-	for name, v := range set {
-		f, known := d.field(name)
-		switch {
-		case !known:
-			o.refuse(w, r, 400, "INVALID_FIELD", "No such column '"+name+"' on sobject of type "+d.name)
-			return
-		case f.readOnly:
-			o.refuse(w, r, 400, "INVALID_FIELD_FOR_INSERT_UPDATE", "Unable to create/update fields: "+name+". Please check the security settings of this field.")
-			return
-		case v == "REFUSE ME":
-			o.refuse(w, r, 400, "FIELD_CUSTOM_VALIDATION_EXCEPTION", "No such person, please")
-			return
-		}
-		if n, isNumber := v.(float64); isNumber {
-			text := strconv.FormatFloat(n, 'f', -1, 64)
-			set[name] = Number{text, text}
-		}
-	}
-	now := time.Now().UTC().Truncate(time.Second)
-	row := map[string]any{"Id": ID(d.prefix, len(d.rows)+1), "CreatedDate": now, "IsDeleted": false}
-	if _, ok := d.field("IsConverted"); ok {
-		row["IsConverted"] = false
-	}
+	var row map[string]any
 	if len(part) == 2 {
-		i := slices.IndexFunc(d.rows, func(row map[string]any) bool { return row["Id"] == part[1] })
-		if i < 0 {
+		row = d.at(part[1])
+		if row == nil || d.concealed[row["Id"].(string)] {
 			o.refuse(w, r, 404, "NOT_FOUND", "Provided external ID field does not exist or is not accessible: "+part[1])
 			return
 		}
-		if row = d.rows[i]; row["IsDeleted"] == true {
-			o.refuse(w, r, 404, "ENTITY_IS_DELETED", "entity is deleted")
-			return
-		}
 	}
-	row["LastModifiedDate"], row["SystemModstamp"] = now, now
+	status := 204
+	var no *refusal
 	switch {
-	case r.Method == "POST" && len(part) == 1:
-		for name, v := range set {
-			row[name] = v
+	case r.Method == "POST" && len(part) == 1, r.Method == "PATCH" && len(part) == 2:
+		if row, no = o.save(d, row, set, r.Header); len(part) == 1 {
+			status = 201
 		}
-		d.rows = append(d.rows, row)
-		o.reply(w, r, 201, "application/json;charset=UTF-8", []byte(`{"id":"`+row["Id"].(string)+`","success":true,"errors":[]}`))
-	case r.Method == "PATCH" && len(part) == 2:
-		for name, v := range set {
-			row[name] = v
-		}
-		w.WriteHeader(204)
 	case r.Method == "DELETE" && len(part) == 2:
-		row["IsDeleted"] = true
-		w.WriteHeader(204)
+		no = o.remove(d, part[1])
 	default:
 		o.refuse(w, r, 405, "METHOD_NOT_ALLOWED", "HTTP Method '"+r.Method+"' not allowed.")
+		return
+	}
+	switch {
+	case no != nil && no.code == "ENTITY_IS_DELETED":
+		o.refuse(w, r, 404, no.code, no.message)
+	case no != nil:
+		o.refuse(w, r, 400, no.code, no.message)
+	case status == 201:
+		o.reply(w, r, 201, "application/json;charset=UTF-8", []byte(`{"id":"`+row["Id"].(string)+`","success":true,"errors":[]}`))
+	default:
+		w.WriteHeader(204)
 	}
 }
 
@@ -605,8 +656,8 @@ func (f Field) describe() map[string]any {
 		soap = "xsd:string"
 	}
 	m := map[string]any{
-		"name": f.Name, "label": f.Name, "type": f.Kind, "soapType": soap, "length": f.Length, "byteLength": f.Length * 3, "precision": 0, "scale": 0, "digits": 0, "nillable": f.Name != "Id" && f.Kind != "boolean",
-		"createable": !f.readOnly, "updateable": !f.readOnly, "calculated": false, "autoNumber": false, "defaultedOnCreate": f.Kind == "boolean", "unique": false, "externalId": false, "idLookup": f.Name == "Id", "caseSensitive": false,
+		"name": f.Name, "label": f.Name, "type": f.Kind, "soapType": soap, "length": f.Length, "byteLength": f.Length * 3, "precision": 0, "scale": 0, "digits": 0, "nillable": f.Name != "Id" && f.Kind != "boolean" && !f.required,
+		"createable": !f.readOnly, "updateable": !f.readOnly, "calculated": false, "autoNumber": false, "defaultedOnCreate": f.Kind == "boolean", "unique": f.key, "externalId": f.key, "idLookup": f.Name == "Id" || f.key, "caseSensitive": false,
 		"custom": strings.HasSuffix(f.Name, "__c"), "nameField": f.Name == "Name", "filterable": f.Kind != "textarea" && f.Kind != "base64", "sortable": f.Kind != "textarea", "encrypted": false, "restrictedPicklist": false,
 		"deprecatedAndHidden": false, "referenceTo": append([]string{}, f.refs...), "relationshipName": nil, "compoundFieldName": nil, "picklistValues": []any{}, "inlineHelpText": nil, "mask": nil, "calculatedFormula": nil, "extraTypeInfo": nil,
 	}
@@ -658,20 +709,18 @@ func (o *Org) run(soql string, all bool) (d *object, fields []string, rows []map
 		limit, _ = strconv.Atoi(strings.TrimSpace(n))
 		tail = before
 	}
-	tail, _, ordered := cutLast(tail, "ORDER BY ")
+	tail, order, ordered := cutLast(tail, "ORDER BY ")
 	where, _ := strings.CutPrefix(strings.TrimSpace(tail), "WHERE ")
 	var tests []func(map[string]any) bool
 	if where != "" {
-		for one := range strings.SplitSeq(where, " AND ") {
-			test, problem := d.test(strings.Trim(strings.TrimSpace(one), "()"))
-			if problem != "" {
-				return fail("MALFORMED_QUERY", "%s", problem)
-			}
-			tests = append(tests, test)
+		test, problem := d.condition(where)
+		if problem != "" {
+			return fail("MALFORMED_QUERY", "%s", problem)
 		}
+		tests = append(tests, test)
 	}
 	for _, r := range d.rows {
-		if !all && r["IsDeleted"] == true {
+		if !all && r["IsDeleted"] == true || len(d.concealed) > 0 && d.concealed[r["Id"].(string)] {
 			continue
 		}
 		if !slices.ContainsFunc(tests, func(test func(map[string]any) bool) bool { return !test(r) }) {
@@ -680,7 +729,18 @@ func (o *Org) run(soql string, all bool) (d *object, fields []string, rows []map
 	}
 	if ordered {
 		rows = slices.Clone(rows)
-		slices.SortFunc(rows, func(a, b map[string]any) int { return strings.Compare(a["Id"].(string), b["Id"].(string)) })
+		by, descending := strings.CutSuffix(strings.TrimSpace(order), " DESC")
+		f, known := d.field(by)
+		if !known {
+			return fail("INVALID_FIELD", "No such column '%s' on entity '%s'.", by, d.name)
+		}
+		slices.SortStableFunc(rows, func(a, b map[string]any) int {
+			c := strings.Compare(plain(a[f.Name]), plain(b[f.Name]))
+			if descending {
+				c = -c
+			}
+			return c
+		})
 	}
 	if limit >= 0 && len(rows) > limit {
 		rows = rows[:limit]
@@ -695,19 +755,97 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
+// condition reads comparisons that are joined by AND, OR and parentheses.
+func (d *object) condition(s string) (func(map[string]any) bool, string) {
+	s = strings.TrimSpace(s)
+	for _, word := range []string{" OR ", " AND "} {
+		parts := outside(s, word)
+		if len(parts) == 1 {
+			continue
+		}
+		tests := make([]func(map[string]any) bool, len(parts))
+		for i, part := range parts {
+			var problem string
+			if tests[i], problem = d.condition(part); problem != "" {
+				return nil, problem
+			}
+		}
+		return func(r map[string]any) bool {
+			for _, test := range tests {
+				if test(r) == (word == " OR ") {
+					return word == " OR "
+				}
+			}
+			return word == " AND "
+		}, ""
+	}
+	if strings.HasPrefix(s, "(") && strings.HasSuffix(s, ")") {
+		return d.condition(s[1 : len(s)-1])
+	}
+	return d.test(s)
+}
+
+// outside cuts a text at a word that stands outside of quotes and parentheses.
+func outside(s, word string) (parts []string) {
+	depth, quoted, from := 0, false, 0
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '\\' && quoted:
+			i++
+		case c == '\'':
+			quoted = !quoted
+		case quoted:
+		case c == '(':
+			depth++
+		case c == ')':
+			depth--
+		case depth == 0 && strings.HasPrefix(s[i:], word):
+			parts = append(parts, s[from:i])
+			from = i + len(word)
+			i = from - 1
+		}
+	}
+	return append(parts, s[from:])
+}
+
+// plain writes a value for comparisons.
+func plain(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case time.Time:
+		return v.UTC().Format(time.RFC3339)
+	}
+	return fmt.Sprint(v)
+}
+
+var unquote = strings.NewReplacer(`\\`, `\`, `\'`, `'`, `\n`, "\n", `\r`, "\r")
+
 // test reads one comparison.
 func (d *object) test(s string) (func(map[string]any) bool, string) {
-	if name, list, ok := strings.Cut(s, " IN "); ok {
+	if name, list, ok := strings.Cut(s, " IN ("); ok {
 		f, known := d.field(strings.TrimSpace(name))
 		if !known {
 			return nil, "no such column " + name
 		}
+		isID := f.Kind == "id" || f.Kind == "reference"
+		wanted := map[string]bool{}
+		for _, v := range outside(strings.TrimSuffix(strings.TrimSpace(list), ")"), ",") {
+			v = unquote.Replace(strings.Trim(strings.TrimSpace(v), "'"))
+			if isID && len(v) == 15 {
+				v = checked(v)
+			}
+			if !isID {
+				v = strings.ToLower(v)
+			}
+			wanted[v] = true
+		}
 		return func(r map[string]any) bool {
 			v, _ := r[f.Name].(string)
-			if f.Kind != "id" && f.Kind != "reference" {
-				return v != "" && strings.Contains(strings.ToLower(list), "'"+strings.ToLower(v)+"'")
+			if !isID {
+				v = strings.ToLower(v)
 			}
-			return v != "" && strings.Contains(list, v[:15])
+			return v != "" && wanted[v]
 		}, ""
 	}
 	for _, op := range []string{">=", "<=", "!=", "=", ">", "<"} {
@@ -895,7 +1033,8 @@ func (o *Org) results(w http.ResponseWriter, r *http.Request, j *job) {
 			case Number:
 				cells[i] = v.Bulk
 			case time.Time:
-				cells[i] = v.UTC().Format("2006-01-02T15:04:05.000Z")
+				// With or without milliseconds: which of them Bulk writes is nowhere said.
+				cells[i] = v.UTC().Format([]string{"2006-01-02T15:04:05.000Z", "2006-01-02T15:04:05Z"}[len(j.object)%2])
 			default:
 				cells[i] = fmt.Sprint(v)
 			}
