@@ -98,7 +98,7 @@ func (h *Handlers) SeeConflicts(w http.ResponseWriter, r *http.Request) error {
 func (h *Handlers) ExportConflicts(w http.ResponseWriter, r *http.Request) error {
 	_, f := conflictsFilter(r)
 	f.Limit = exportBatch
-	out, err := beginCSV(w, "tandem-conflicts", "conflict", "object", "record", "local_id", "salesforce_id", "field", "before", "here", "salesforce", "winner", "reason", "edited_by", "edited_at", "found_at", "closed_at", "closed_by", "outcome")
+	out, err := beginCSV(w, "tandem-conflicts", "conflict", "object", "record", "local_id", "salesforce_id", "field", "before", "here", "salesforce", "winner", "reason", "edited_by", "edited_with", "edited_at", "found_at", "closed_at", "closed_by", "outcome")
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func (h *Handlers) ExportConflicts(w http.ResponseWriter, r *http.Request) error
 		for _, c := range list {
 			if err := out.Write([]string{
 				strconv.FormatInt(c.ID, 10), c.Object, cell(c.Name), strconv.FormatInt(c.RowID, 10), c.SFID, c.Field, text(c.Base), text(c.Local), text(c.Remote), c.Winner, cell(c.Reason),
-				cell(c.MadeBy), at(c.MadeAt), at(&c.FoundAt), at(c.ClosedAt), cell(c.ClosedBy), c.Outcome,
+				cell(c.MadeBy), cell(c.Application), at(c.MadeAt), at(&c.FoundAt), at(c.ClosedAt), cell(c.ClosedBy), c.Outcome,
 			}); err != nil {
 				return err
 			}

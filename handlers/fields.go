@@ -25,7 +25,7 @@ func (h *Handlers) ShowFields(w http.ResponseWriter, r *http.Request) error {
 // fields renders the page; with changes what is shown beside what is stored.
 func (h *Handlers) fields(w http.ResponseWriter, r *http.Request, status int, with func(*templates.FieldsProps)) error {
 	ctx, name := r.Context(), chi.URLParam(r, "name")
-	o, err := h.Models.ObjectDetail(ctx, name)
+	o, err := h.object(r)
 	if err != nil {
 		return err
 	}

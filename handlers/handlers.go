@@ -10,6 +10,7 @@ import (
 
 	"github.com/a-h/templ"
 	"github.com/alexedwards/scs/v2"
+	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
 
 	"github.com/tandem-sync/tandem/models"
@@ -95,8 +96,29 @@ func (h *Handlers) page(r *http.Request, key, section string) (templates.Page, e
 		p.Flash = h.flashText(r, p.L)
 	}
 	var err error
-	p.Status, err = h.Models.Status(r.Context())
+	p.Status, err = h.status(r)
 	return p, err
+}
+
+// status gives what there is to tell now, with the objects' labels in the reader's language.
+func (h *Handlers) status(r *http.Request) (models.Status, error) {
+	s, err := h.Models.Status(r.Context())
+	for i := range s.Objects {
+		name(Locale(r), &s.Objects[i])
+	}
+	return s, err
+}
+
+// name gives an object its labels in the reader's language.
+func name(l *locale.Locale, o *models.ObjectStatus) {
+	o.Label, o.LabelPlural = l.ObjectLabels(o.Name, o.Label, o.LabelPlural)
+}
+
+// object gives what an object's pages tell, with its labels in the reader's language.
+func (h *Handlers) object(r *http.Request) (models.ObjectDetail, error) {
+	o, err := h.Models.ObjectDetail(r.Context(), chi.URLParam(r, "name"))
+	name(Locale(r), &o.ObjectStatus)
+	return o, err
 }
 
 // PublicPage gives what every page needs, also before somebody signed in.

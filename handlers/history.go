@@ -129,7 +129,7 @@ func (h *Handlers) ShowRun(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p.Live = run.Active()
-	p.Title = p.L.T("run.title", "kind", p.L.T("run.kind."+string(run.Kind)), "object", run.Object)
+	p.Title = templates.RunTitle(p, run)
 	return render(w, r, http.StatusOK, templates.Run(templates.RunProps{Page: p, Run: run}))
 }
 

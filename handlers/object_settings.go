@@ -18,7 +18,7 @@ func (h *Handlers) ShowObjectSettings(w http.ResponseWriter, r *http.Request) er
 
 func (h *Handlers) objectSettings(w http.ResponseWriter, r *http.Request, status int, typed *models.ObjectSettings, problem *models.Error) error {
 	name := chi.URLParam(r, "name")
-	detail, err := h.Models.ObjectDetail(r.Context(), name)
+	detail, err := h.object(r)
 	if err != nil {
 		return err
 	}

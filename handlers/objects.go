@@ -25,6 +25,9 @@ func (h *Handlers) ShowObjects(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	for i, o := range objects {
+		objects[i].Label, objects[i].LabelPlural = p.L.ObjectLabels(o.Name, o.Label, o.LabelPlural)
+	}
 	props := templates.ObjectsProps{Page: p, Objects: objects}
 	if props.Kept, err = h.Models.Kept(r.Context()); err != nil {
 		return err
@@ -40,7 +43,7 @@ const differencesShown = 200
 
 // ShowObject shows one object: how it stands and what its last runs did.
 func (h *Handlers) ShowObject(w http.ResponseWriter, r *http.Request) error {
-	o, err := h.Models.ObjectDetail(r.Context(), chi.URLParam(r, "name"))
+	o, err := h.object(r)
 	if err != nil {
 		return err
 	}

@@ -86,8 +86,23 @@ func (h *Handlers) recordForm(w http.ResponseWriter, r *http.Request, status int
 	if props.Page, err = h.page(r, title, templates.URLRecords); err != nil {
 		return err
 	}
-	props.Page.Title = props.L.T(title, "object", o.Label)
+	label, _ := props.L.ObjectLabels(o.Name, o.Label, o.LabelPlural)
+	props.Page.Title = props.L.T(title, "object", label)
 	return render(w, r, status, templates.RecordForm(props))
+}
+
+// LookUp answers a form that asks, while somebody types, what a field may refer to.
+func (h *Handlers) LookUp(w http.ResponseWriter, r *http.Request) error {
+	object, column := chi.URLParam(r, "name"), chi.URLParam(r, "column")
+	lines, err := h.Models.Lookup(r.Context(), object, column, r.FormValue("f-"+column))
+	if err != nil {
+		return err
+	}
+	p := h.PublicPage(r, "records.title")
+	if p.Status, err = h.status(r); err != nil {
+		return err
+	}
+	return render(w, r, http.StatusOK, templates.Lookup(p, column, strings.TrimSpace(r.FormValue("f-"+column)), lines))
 }
 
 // SaveNewRecord makes a record here; it becomes one in Salesforce when it is sent.

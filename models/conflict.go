@@ -18,7 +18,7 @@ type Conflict struct {
 	Base, Local, Remote *string
 	Winner              string // salesforce or local; empty while a person is asked
 	Reason              string
-	MadeBy              string
+	MadeBy              string // the database role of the last edit here
 	MadeAt              *time.Time
 	FoundAt             time.Time
 	ClosedAt            *time.Time
@@ -26,6 +26,7 @@ type Conflict struct {
 	Outcome             string
 
 	Name, Label string `gorm:"-"`
+	Application string `gorm:"-"` // the program of that edit, while its edit is kept
 }
 
 // Undecided tells whether it waits for a person.
@@ -112,6 +113,38 @@ func (db *DB) tellConflicts(ctx context.Context, list []Conflict) error {
 			c.Name, c.Label = n.Name, table.Label(c.Field)
 			if c.RowID == 0 {
 				c.RowID = n.ID
+			}
+		}
+	}
+	return db.tellApplications(ctx, list)
+}
+
+// tellApplications says with which program the edit of each conflict was made: the row of the edit itself tells, wherever it stands now.
+func (db *DB) tellApplications(ctx context.Context, list []Conflict) error {
+	var ids []int64
+	for _, c := range list {
+		if c.MadeAt != nil {
+			ids = append(ids, c.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	var found []struct {
+		ID          int64
+		Application string
+	}
+	err := db.gorm.WithContext(ctx).Raw(`SELECT c.id, e.application FROM mirror.conflicts c CROSS JOIN LATERAL (
+			SELECT application, made_at FROM mirror.outbox o WHERE o.object = c.object AND o.row_id = c.row_id AND o.made_at <= c.made_at AND jsonb_exists(o.changed, c.column_name)
+			UNION ALL SELECT application, made_at FROM mirror.settled s WHERE s.object = c.object AND s.row_id = c.row_id AND s.made_at <= c.made_at AND jsonb_exists(s.changed, c.column_name)
+			ORDER BY made_at DESC LIMIT 1) e WHERE c.id = ANY(?::bigint[])`, bigints(ids)).Scan(&found).Error
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		for _, f := range found {
+			if f.ID == list[i].ID {
+				list[i].Application = f.Application
 			}
 		}
 	}

@@ -47,6 +47,11 @@ func (db *DB) EditRecord(ctx context.Context, object, key string, e RecordEdit, 
 	}
 	fields := e.changed(d.Writable(key == ""))
 	for _, f := range fields {
+		if f.Type == "reference" {
+			if e.Now[f.Column], err = db.resolve(ctx, f, e.Now[f.Column]); err != nil {
+				return 0, err
+			}
+		}
 		if err := f.check(e.Now[f.Column]); err != nil {
 			return 0, err
 		}

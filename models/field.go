@@ -119,7 +119,7 @@ func (db *DB) SaveFieldChoices(ctx context.Context, object string, choices []Fie
 			if err := tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&c).Error; err != nil {
 				return err
 			}
-			if err := db.audit(tx, actor, "field.save", object+"."+c.Field, c.words()); err != nil {
+			if err := db.audit(tx, actor, "field.save", object+"."+c.Field, c.differences(was)); err != nil {
 				return err
 			}
 		}
@@ -149,7 +149,13 @@ func checkChoice(o Object, c FieldChoice) error {
 	return nil
 }
 
-// words are the choice for the audit log.
+// differences tells what changed, for the audit log.
+func (c FieldChoice) differences(was FieldChoice) map[string]string {
+	before, changed := was.words(), c.words()
+	maps.DeleteFunc(changed, func(name, value string) bool { return before[name] == value })
+	return changed
+}
+
 func (c FieldChoice) words() map[string]string {
 	yes := map[bool]string{true: "yes", false: "no"}
 	return map[string]string{

@@ -38,11 +38,11 @@ var (
 	localID      = regexp.MustCompile(`^[0-9]{1,14}$`)
 )
 
-// searched are the objects in which people look by name and e-mail.
-var searched = []string{"Lead", "Contact", "Campaign"}
+// searched are the objects in which people look by name and e-mail; the mirror has an index for each.
+var searched = []string{"Lead", "Contact", "Account", "Opportunity", "Campaign", "User"}
 
 // SearchRecords finds records by id, Salesforce's or the local one, in all objects or in one; by the beginning of a name or an
-// e-mail among people and campaigns. It reads by indexes only, but for what is not in Salesforce yet.
+// e-mail in those that are searched. It reads by indexes only, but for what is not in Salesforce yet.
 func (db *DB) SearchRecords(ctx context.Context, q, object string) ([]RecordLine, error) {
 	q = strings.TrimSpace(q)
 	if q == "" {
@@ -71,7 +71,7 @@ func (db *DB) SearchRecords(ctx context.Context, q, object string) ([]RecordLine
 		if !d.Known() {
 			continue
 		}
-		lines, err := db.searchIn(ctx, d, q, words)
+		lines, err := db.searchIn(ctx, d, q, words, "true")
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +80,8 @@ func (db *DB) SearchRecords(ctx context.Context, q, object string) ([]RecordLine
 	return found, nil
 }
 
-func (db *DB) searchIn(ctx context.Context, d Described, q string, words bool) ([]RecordLine, error) {
+// searchIn looks in one object; only is a condition in SQL that the rows t of its table have to meet.
+func (db *DB) searchIn(ctx context.Context, d Described, q string, words bool, only string) ([]RecordLine, error) {
 	// Each way of looking is one short scan of one index; what they find together is a few dozen rows.
 	var ways []string
 	var args []any
@@ -130,7 +131,7 @@ func (db *DB) searchIn(ctx context.Context, d Described, q string, words bool) (
 	err := db.gorm.WithContext(ctx).Raw(`SELECT ? AS object, t.id, coalesce(t.sfid, '') AS sfid, `+d.nameSQL()+` AS name, `+column("email")+` AS email, `+column("company")+` AS company,
 		`+flag("isdeleted")+` AS deleted, `+flag("isconverted")+` AS converted, EXISTS (SELECT FROM mirror.outbox b WHERE b.object = ? AND b.row_id = t.id AND b.state <> 'refused') AS waiting,
 		EXISTS (SELECT FROM mirror.outbox b WHERE b.object = ? AND b.row_id = t.id AND b.state = 'refused') AS refused
-		FROM ((`+strings.Join(ways, ") UNION (")+`)) f CROSS JOIN LATERAL (SELECT * FROM `+from+` WHERE t.id = f.id LIMIT 1) t ORDER BY name, t.id LIMIT ?`, append(append([]any{d.Object, d.Object, d.Object}, args...), searchMax)...).Scan(&lines).Error
+		FROM ((`+strings.Join(ways, ") UNION (")+`)) f CROSS JOIN LATERAL (SELECT * FROM `+from+` WHERE t.id = f.id LIMIT 1) t WHERE `+only+` ORDER BY name, t.id LIMIT ?`, append(append([]any{d.Object, d.Object, d.Object}, args...), searchMax)...).Scan(&lines).Error
 	return lines, err
 }
 

@@ -204,7 +204,7 @@ func (db *DB) tellRefusals(ctx context.Context, rows []Refusal) error {
 // nameCandidates finds the records that refusals name as candidates, where they are here.
 func (db *DB) nameCandidates(ctx context.Context, rows []Refusal) error {
 	var sfids []string
-	objects := slices.Clone(searched)
+	objects := []string{"Lead", "Contact", "Campaign"} // those that are created, and so looked for
 	for _, r := range rows {
 		for _, c := range r.Candidates {
 			sfids = append(sfids, c.SFID)
@@ -360,17 +360,22 @@ func (db *DB) actOnRefused(ctx context.Context, f RefusalFilter, actor, action, 
 		if len(ids) == 0 {
 			return refuse(CodeConflict, "errors.none_chosen")
 		}
+		detail, subject := map[string]string{}, f.Object
+		if len(ids) == 1 {
+			var one struct{ Object, Record string }
+			if err := tx.Raw(`SELECT object, coalesce(sfid, 'local:' || row_id) AS record FROM mirror.refused_by_cause WHERE id = ?`, ids[0]).Scan(&one).Error; err != nil {
+				return err
+			}
+			subject, detail["record"] = one.Object, one.Record
+		}
 		if err := tx.Raw(sql, append([]any{bigints(ids), actor}, args...)...).Scan(&n).Error; err != nil {
 			return err
 		}
-		detail := map[string]string{"n": strconv.FormatInt(n, 10)}
+		detail["n"] = strconv.FormatInt(n, 10)
 		if reason != "" {
 			detail["reason"] = reason
 		}
-		if len(ids) == 1 {
-			detail["refusal"] = strconv.FormatInt(ids[0], 10)
-		}
-		if err := db.audit(tx, actor, action, f.Object, detail); err != nil {
+		if err := db.audit(tx, actor, action, subject, detail); err != nil {
 			return err
 		}
 		return tell(tx)

@@ -153,6 +153,9 @@ func (db *DB) storyConflicts(ctx context.Context, r *Record) error {
 	if err != nil {
 		return err
 	}
+	if err := db.tellApplications(ctx, rows); err != nil {
+		return err
+	}
 	for _, c := range rows {
 		c.Name, c.Label = r.Name, r.Described.Label(c.Field)
 		r.Story = append(r.Story, StoryEvent{Kind: StoryConflict, At: c.FoundAt, Conflict: c})

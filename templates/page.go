@@ -306,6 +306,11 @@ func labelOf(s models.Status, name string) string {
 	return name
 }
 
+// RunTitle says what a run was for.
+func RunTitle(p Page, r models.Run) string {
+	return p.L.T("run.title", "kind", p.L.T("run.kind."+string(r.Kind)), "object", labelOf(p.Status, r.Object))
+}
+
 func tableOf(object string) string { return strings.ToLower(object) }
 
 func runAt(r models.Run) time.Time {

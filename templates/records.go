@@ -208,3 +208,30 @@ func lengthOf(f models.RecordField) string {
 func wideField(f models.RecordField) bool {
 	return f.Type == "textarea" || f.Length > 255 && f.Type != "multipicklist"
 }
+
+// lookedUp names a record that a reference may point to: with its object, and its e-mail where others may have the same name.
+func lookedUp(p Page, line models.RecordLine) string {
+	name := recordTitle(line.Name, line.ID, line.SFID)
+	if line.Email != "" {
+		name += " · " + line.Email
+	}
+	return name + " · " + oneOf(p.Status, line.Object)
+}
+
+// oneOf is what people call one record of an object.
+func oneOf(s models.Status, name string) string {
+	for _, o := range s.Objects {
+		if o.Name == name {
+			return o.Label
+		}
+	}
+	return name
+}
+
+func objectNames(p Page, names []string) string {
+	list := make([]string, len(names))
+	for i, n := range names {
+		list[i] = oneOf(p.Status, n)
+	}
+	return joinList(list)
+}

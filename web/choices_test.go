@@ -3,6 +3,7 @@ package web_test
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -131,10 +132,31 @@ func TestObjectSettings(t *testing.T) {
 
 	// What people did is told in sentences, in both languages, and can be narrowed.
 	_, body, _ = admin.get("/settings/audit")
-	has(t, "the audit log", body, "changed the settings of Lead", "admin@example.com", "external_id: Key__c")
+	has(t, "the audit log", body, "changed the settings of Lead", "admin@example.com", "external id: Key__c", "new rows here: Only rows that meet this condition: Status is Working", "deleted in Salesforce: is removed here", "default of Company: Unknown", "deletions here are sent: yes")
 	hasNot(t, "the audit log", body, "<code>object.settings</code>")
-	if _, body, _ := admin.get("/settings/audit", "Accept-Language", "fr"); !strings.Contains(body, "a changé les réglages de Lead") {
-		t.Error("the audit log is not told in French")
+	// Whatever was chosen is told by the names that its page has for it, never by the program's.
+	for path, v := range map[string]url.Values{
+		"/settings/sync":       {"budget_percent": {"30"}, "check_hour": {"3"}, "brake_percent": {"25"}, "send_at_once": {"true"}},
+		"/objects/Lead/fields": {"field": {"Company"}, "send-Company": {"true"}, "direction-Company": {"from-salesforce"}, "policy-Company": {"newest"}, "first-Company": {"true"}},
+		"/objects/Lead/filter": {"do": {"save"}, "filter": {"City = 'Paris'"}},
+		"/settings/people":     {"email": {"new@example.com"}, "role": {"operator"}},
+	} {
+		if status, body, _ := admin.post(path, v); status != http.StatusSeeOther && status != http.StatusOK {
+			t.Fatalf("%s answered %d: %.300s", path, status, body)
+		}
+	}
+	for lang, wants := range map[string][]string{
+		"en": {"nightly check: 03:00 UTC", "left out: yes", "direction: From Salesforce", "who wins: the newest", "condition: City = &#39;Paris&#39;", "invited new@example.com as Operator"},
+		"fr": {"a changé les réglages de Lead", "vérification nocturne : 03:00 UTC", "écarté : oui", "sens : Depuis Salesforce", "qui l’emporte : le plus récent", "a invité new@example.com comme Opérateur"},
+	} {
+		_, body, _ := admin.get("/settings/audit", "Accept-Language", lang)
+		has(t, "the audit log in "+lang, body, wants...)
+		for _, entry := range strings.Split(body, `<tr data-testid="audit-`)[1:] {
+			words := regexp.MustCompile(`<[^>]*>|^[^>]*>|\S*@\S*`).ReplaceAllString(entry[:strings.Index(entry, "</tr>")], " ")
+			if raw := regexp.MustCompile(`\b[a-z]+_[a-z_]+\b|\btrue\b|\bfalse\b`).FindString(words); raw != "" {
+				t.Errorf("in %s the audit log has %s: %s", lang, raw, strings.Join(strings.Fields(words), " "))
+			}
+		}
 	}
 	for _, query := range []string{"?actor=somebody@else.example", "?to=2020-01-01"} {
 		if _, body, _ := admin.get("/settings/audit" + query); !strings.Contains(body, `data-testid="audit-empty"`) {

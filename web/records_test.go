@@ -61,6 +61,7 @@ func (s *site) mirrored() {
 			writable("HasOptedOut", "boolean", "Opted out"),
 			{Name: "Secret__c", Type: "string", Label: "Not to write", Length: 20},
 			writable("Key__c", "string", "Key", func(f *sobject.Field) { f.ExternalID = true; f.Unique = true }),
+			writable("OwnerId", "reference", "Owner ID", func(f *sobject.Field) { f.ReferenceTo = []string{"Group", "User"} }),
 		}
 		return describe(name, append(fields, more...)...)
 	}
@@ -68,7 +69,8 @@ func (s *site) mirrored() {
 		schema sobject.Schema
 		way    mirror.Direction
 	}{
-		{describe("User", sobject.Field{Name: "Name", Type: "string", Label: "Full Name", NameField: true}), mirror.FromSalesforce},
+		{describe("User", sobject.Field{Name: "Name", Type: "string", Label: "Full Name", NameField: true}, sobject.Field{Name: "Email", Type: "email", Label: "Email"}, sobject.Field{Name: "IsActive", Type: "boolean", Label: "Active"}), mirror.FromSalesforce},
+		{describe("Group", sobject.Field{Name: "Name", Type: "string", Label: "Name", NameField: true}, sobject.Field{Name: "Type", Type: "picklist", Label: "Type"}), mirror.FromSalesforce},
 		{person("Lead", writable("Company", "string", "Company"), writable("Status", "picklist", "Lead Status", func(f *sobject.Field) {
 			f.RestrictedPicklist = true
 			f.PicklistValues = []sobject.PicklistValue{{Active: true, Label: "Open", Value: "Open"}, {Active: true, Label: "Working", Value: "Working"}, {Label: "Old", Value: "Old"}}
@@ -79,7 +81,7 @@ func (s *site) mirrored() {
 			s.t.Fatal(err)
 		}
 	}
-	s.engine(`INSERT INTO salesforce."user" (sfid, name) VALUES ($1, 'Sam Sales')`, userID)
+	s.engine(`INSERT INTO salesforce."user" (sfid, name, email, isactive) VALUES ($1, 'Sam Sales', 'sam@acme.example', true), ('005000000000002AAA', 'Sam Gone', 'gone@acme.example', false)`, userID)
 	s.engine(`INSERT INTO salesforce.lead (sfid, name, firstname, lastname, email, company, status, isdeleted, createddate, createdbyid, systemmodstamp) VALUES
 		($1, 'Amélie Dubois', 'Amélie', 'Dubois', 'Amelie@acme.example', 'Acme', 'Working', false, '2026-11-20T10:00:00Z', $3, '2026-11-20T10:00:00Z'),
 		($2, 'Kenji Tanaka', 'Kenji', 'Tanaka', 'kenji@acme.example', 'Beta', 'Open', true, '2026-11-20T10:00:00Z', $3, '2026-11-20T10:00:00Z')`, leadID, secondID, userID)
@@ -339,5 +341,60 @@ func TestEditingARecord(t *testing.T) {
 		if status, _, _ := viewer.post(path, form(nil, map[string]string{"lastname": "No"})); status != http.StatusForbidden {
 			t.Errorf("a viewer's POST %s answered %d", path, status)
 		}
+	}
+}
+
+// A reference is chosen by what the record is called: the form offers what fits while somebody types, and without a script a name that is
+// one record's alone is taken for it. What Salesforce would refuse is not offered.
+func TestChoosingAReference(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.connect()
+	s.mirrored()
+	s.engine(`INSERT INTO salesforce."group" (sfid, name, type) VALUES ('00G000000000001AAA', 'Sam’s queue', 'Queue'), ('00G000000000002AAA', 'Sam’s friends', 'Regular')`)
+	p := s.signedIn(models.RoleOperator)
+	offers := func(q string) string {
+		t.Helper()
+		status, body, _ := p.get("/records/Lead/lookup/ownerid?f-ownerid=" + url.QueryEscape(q))
+		if status != http.StatusOK {
+			t.Fatalf("the lookup of %q answered %d", q, status)
+		}
+		return body
+	}
+	body := offers("sam")
+	has(t, "the choices", body, `<option value="`+userID+`">Sam Sales · sam@acme.example · User</option>`, `<option value="00G000000000001AAA">Sam’s queue · Group</option>`)
+	hasNot(t, "the choices", body, "Sam Gone", "friends")
+	has(t, "the name of an id", offers(userID), "Now: Sam Sales")
+	if _, body, _ := p.get("/records/Lead/lookup/ownerid?f-ownerid=sam", "Accept-Language", "fr"); !strings.Contains(body, "Sam Sales · sam@acme.example · Utilisateur<") {
+		t.Errorf("in French it offers %s", body)
+	}
+	for path, want := range map[string]int{"/records/Lead/lookup/company?f-company=a": http.StatusNotFound, "/records/Nonsense/lookup/ownerid": http.StatusNotFound} {
+		if status, _, _ := p.get(path); status != want {
+			t.Errorf("%s answered %d", path, status)
+		}
+	}
+	if status, _, _ := s.signedIn(models.RoleViewer).get("/records/Lead/lookup/ownerid?f-ownerid=sam"); status != http.StatusForbidden {
+		t.Errorf("a viewer's lookup answered %d", status)
+	}
+	edit := "/records/Lead/" + leadID + "/edit"
+	save := func(owner string) (int, string) {
+		status, body, _ := p.post(edit, form(map[string]string{"ownerid": ""}, map[string]string{"ownerid": owner}))
+		return status, body
+	}
+	if status, body := save("nobody at all"); status != http.StatusUnprocessableEntity || !strings.Contains(body, "no record is called “nobody at all”") {
+		t.Errorf("a name that nobody has answered %d", status)
+	}
+	s.engine(`INSERT INTO salesforce."user" (sfid, name, email, isactive) VALUES ('005000000000003AAA', 'Sam Sales', 'sam2@acme.example', true)`)
+	if status, body := save("sam sales"); status != http.StatusUnprocessableEntity || !strings.Contains(body, userID) || !strings.Contains(body, "005000000000003AAA") {
+		t.Errorf("a name that two have answered %d", status)
+	}
+	if status, _ := save("SAM@acme.example"); status != http.StatusSeeOther {
+		t.Errorf("an e-mail answered %d", status)
+	}
+	if got := ask[string](s, `SELECT ownerid FROM salesforce.lead WHERE sfid = $1`, leadID); got != userID {
+		t.Errorf("the owner is %s, want %s", got, userID)
+	}
+	if _, body, _ := p.get(edit); !strings.Contains(body, "Now: Sam Sales") {
+		t.Error("the form does not say who the owner is")
 	}
 }

@@ -165,6 +165,7 @@ func (s *Server) routes() http.Handler {
 					r.Post(templates.URLConflicts+"/{id}", do(h.OverturnConflict))
 					r.Get(templates.URLRecords+"/{name}/new", do(h.ShowNewRecord))
 					r.Post(templates.URLRecords+"/{name}/new", do(h.SaveNewRecord))
+					r.Get(templates.URLRecords+"/{name}/lookup/{column}", do(h.LookUp))
 					r.Get(templates.URLRecords+"/{name}/{id}/edit", do(h.ShowEditRecord))
 					r.Post(templates.URLRecords+"/{name}/{id}/edit", do(h.SaveRecord))
 				})

@@ -44,9 +44,12 @@ func (db *DB) ensureIndexes(ctx context.Context, t *Table) error {
 
 // searchColumns are the texts by whose beginning people look for a record on the records page, without regard to case.
 var searchColumns = map[string][]string{
-	"lead":     {"email", "name", "lastname"},
-	"contact":  {"email", "name", "lastname"},
-	"campaign": {"name"},
+	"lead":        {"email", "name", "lastname"},
+	"contact":     {"email", "name", "lastname"},
+	"account":     {"name"},
+	"opportunity": {"name"},
+	"campaign":    {"name"},
+	"user":        {"email", "name", "lastname"},
 }
 
 // ensureSearch makes the indexes of the search that the table lacks. They are no part of the first read, which they would slow

@@ -98,6 +98,16 @@ func fill(s string, params []string) string {
 	return strings.NewReplacer(pairs...).Replace(s)
 }
 
+// ObjectLabels gives what people call an object, one and many, in the reader's language. The org tells its labels in the language of its
+// sync user; a standard object that nobody renamed has a name in each language, as in Salesforce itself.
+func (l *Locale) ObjectLabels(name, label, plural string) (one, many string) {
+	key := "object_label." + name
+	if l == en || !l.Has(key) || !strings.EqualFold(label, en.N(key, 1)) {
+		return label, plural
+	}
+	return l.N(key, 1), l.N(key, 2)
+}
+
 // Number writes a whole number.
 func (l *Locale) Number(n int64) string {
 	s := strconv.FormatInt(n, 10)
