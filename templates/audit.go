@@ -92,17 +92,17 @@ func auditValue(l *locale.Locale, action, name, value string) string {
 		if value == "" {
 			return l.T("direction.two-way")
 		}
-		return wordOr(l, "direction." + value, value)
+		return wordOr(l, "direction."+value, value)
 	case "policy":
 		if value == "" {
 			return l.T("fields.policy_of_object")
 		}
 		if action == "field.save" {
-			return wordOr(l, "fields.policy." + value, value)
+			return wordOr(l, "fields.policy."+value, value)
 		}
-		return wordOr(l, "policy." + value, value)
+		return wordOr(l, "policy."+value, value)
 	case "on_deleted":
-		return wordOr(l, "object_settings.on_deleted." + value, value)
+		return wordOr(l, "object_settings.on_deleted."+value, value)
 	case "create":
 		words := strings.SplitN(value, " ", 4)
 		told := wordOr(l, "object_settings.create."+words[0], words[0])
@@ -121,7 +121,7 @@ func auditValue(l *locale.Locale, action, name, value string) string {
 	case "brake_percent", "budget_percent":
 		return value + " %"
 	case "kind":
-		return wordOr(l, "run.kind." + value, value)
+		return wordOr(l, "run.kind."+value, value)
 	}
 	switch value {
 	case "":

@@ -70,7 +70,9 @@ func URLStoryEdit(object, key string) string { return URLStory(object, key) + "/
 func URLStoryNew(object string) string { return URLStory(object, "new") }
 
 // URLLookup is where a form asks what a field of an object may refer to.
-func URLLookup(object, column string) string { return URLStory(object, "lookup") + "/" + url.PathEscape(column) }
+func URLLookup(object, column string) string {
+	return URLStory(object, "lookup") + "/" + url.PathEscape(column)
+}
 
 // URLConflictDo is where a conflict's buttons post to.
 func URLConflictDo(id int64) string { return URLConflicts + "/" + strconv.FormatInt(id, 10) }
