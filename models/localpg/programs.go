@@ -72,11 +72,23 @@ func candidates(named, made string) []string {
 
 // dataMajor is the major version that a data folder was made with; empty if there is none.
 func dataMajor(dir string) string {
+	if dir == "" {
+		return ""
+	}
 	text, err := os.ReadFile(filepath.Join(dir, "pg", "PG_VERSION"))
 	if err != nil {
 		return ""
 	}
 	return strings.TrimSpace(string(text))
+}
+
+// Major is the major version of the programs that a new data folder would be made with.
+func Major() (string, error) {
+	bin, err := findPrograms("", "")
+	if err != nil {
+		return "", err
+	}
+	return programMajor(bin), nil
 }
 
 // programMajor asks the programs which major version they are.

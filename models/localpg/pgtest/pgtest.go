@@ -36,8 +36,13 @@ var server = sync.OnceValues(func() (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
+	major, err := localpg.Major()
+	if err != nil {
+		return "", err
+	}
 	s, err := localpg.Start(ctx, localpg.Config{
-		DataDir: filepath.Join(root, fmt.Sprintf("tandem-test-%d", os.Geteuid())),
+		// Whoever tests with another PostgreSQL, by PG_BIN or after an upgrade, has other data.
+		DataDir: filepath.Join(root, fmt.Sprintf("tandem-test-%d-%s", os.Geteuid(), major)),
 		// Test databases are thrown away: what a crash of the machine would lose is of no worth.
 		Settings: map[string]string{"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "400", "shared_buffers": "128MB"},
 	})
