@@ -151,6 +151,9 @@ func (m *parts) serve(ctx context.Context, s command.Settings, o command.ServeOp
 	if err != nil {
 		return err
 	}
+	if s.DatabaseURL == "" {
+		m.log.Info("the tables are in a private PostgreSQL, for psql and others to reach", "url", pool.Config().ConnString())
+	}
 	defer closeDB()
 	if s.AdminEmail != "" {
 		if err := db.EnsureAdmin(ctx, s.AdminEmail, s.AdminPassword); err != nil {
