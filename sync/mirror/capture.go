@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -55,34 +56,15 @@ func (c captured) isset(row string) string {
 	return v
 }
 
-// Recapture makes an object's triggers anew where an admin's choice changed what may be written, without a new describe. It costs one
-// look where nothing changed. ErrNoTable if the object was never described.
+// Recapture makes an object's triggers anew where an admin's choice changed what may be written, or this version of the program writes
+// them in other words, without a new describe. It costs one look where nothing changed. ErrNoTable if the object was never described.
 func (db *DB) Recapture(ctx context.Context, object string, direction Direction, fixed ...string) error {
-	var describe []byte
-	var known map[string]access
-	err := pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) (err error) {
-		if err := tx.QueryRow(ctx, `SELECT describe FROM mirror.objects WHERE object = $1 AND direction = $2`, object, string(direction)).Scan(&describe); err != nil {
-			return err
-		}
-		known, err = loadAccess(ctx, tx, object)
-		return err
-	})
-	if err != nil && err != pgx.ErrNoRows { //nolint:errorlint // pgx gives it as it is
+	same, err := db.capturedAlready(ctx, object, direction, fixed)
+	if err != nil {
 		return fmt.Errorf("look at what may be written of %s: %w", object, err)
 	}
-	if err == nil {
-		var s sobject.Schema
-		if err := json.Unmarshal(describe, &s); err != nil {
-			return fmt.Errorf("read the stored describe of %s: %w", object, err)
-		}
-		lower := lowered(fixed)
-		same := true
-		for _, f := range s.Synced() {
-			same = same && known[columnName(f)] == accessOf(s, f, direction, lower)
-		}
-		if same {
-			return nil
-		}
+	if same {
+		return nil
 	}
 	t, modified, err := loadTable(ctx, db.pool, object)
 	if err != nil {
@@ -90,6 +72,43 @@ func (db *DB) Recapture(ctx context.Context, object string, direction Direction,
 	}
 	_, _, err = db.Ensure(ctx, t.schema, direction, modified, fixed...)
 	return err
+}
+
+// capturedAlready tells whether an object's triggers are as they are to be.
+func (db *DB) capturedAlready(ctx context.Context, object string, direction Direction, fixed []string) (same bool, err error) {
+	err = pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
+		var describe []byte
+		err := tx.QueryRow(ctx, `SELECT describe FROM mirror.objects WHERE object = $1 AND direction = $2`, object, string(direction)).Scan(&describe)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		e := ensuring{tx: tx}
+		if err := json.Unmarshal(describe, &e.schema); err != nil {
+			return fmt.Errorf("read the stored describe: %w", err)
+		}
+		known, err := loadAccess(ctx, tx, object)
+		if err != nil {
+			return err
+		}
+		lower := lowered(fixed)
+		for _, f := range e.schema.Synced() {
+			if known[columnName(f)] != accessOf(e.schema, f, direction, lower) {
+				return nil
+			}
+		}
+		if direction == TwoWay {
+			e.table = short(e.schema.Table())
+			c, err := e.captureNow(ctx)
+			same = c.made && c.watches == c.scoped
+			return err
+		}
+		same = true
+		return nil
+	})
+	return same, err
 }
 
 func lowered(names []string) []string {
@@ -144,48 +163,87 @@ func (e *ensuring) storeAccess(ctx context.Context, direction Direction, fixed [
 }
 
 // captureTrigger is the trigger of a two-way table beside the guard. It is of the AFTER kind: one before an insert would make COPY
-// insert row by row, and would see rows that ON CONFLICT then does not insert. Its condition is short, for PostgreSQL reads it
-// anew for each statement: a comparison of all columns in it cost 50 microseconds.
+// insert row by row, and would see rows that ON CONFLICT then does not insert. It has no condition: PostgreSQL reads a condition anew for each
+// statement, which cost an edit of one row more than all of its comparisons. That the engine's writes are not captured (Invariant 4) is the
+// first thing that the function looks at.
 const captureTrigger = "tandem_capture"
 
+// capturing is what an object's trigger is to be, and what it is.
+type capturing struct {
+	plain, watching string // the function's SQL: without and with a look at records that left the object's filter
+	mark            string // a digest of both, and of the trigger
+	made            bool   // the trigger is there and made of the same SQL
+	watches         bool   // which of both it is
+	scoped          bool   // some record of the object has left its filter
+}
+
+// captureNow compares an object's trigger with what it is to be. It follows storeAccess, from whose rows it is made.
+func (e *ensuring) captureNow(ctx context.Context) (c capturing, err error) {
+	columns, err := e.captured(ctx)
+	if err != nil {
+		return c, err
+	}
+	c.plain, c.watching = e.captureSQL(columns, false), e.captureSQL(columns, true)
+	sum := md5.Sum([]byte(c.plain + c.watching + e.triggerSQL()))
+	c.mark = hex.EncodeToString(sum[:])
+	err = e.tx.QueryRow(ctx, `SELECT o.capture_mark = $3 AND EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass($2) AND tgname = $4 AND tgqual IS NULL AND tgfoid = to_regproc($5)),
+			o.capture_watches, EXISTS (SELECT FROM mirror.out_of_scope s WHERE s.object = o.object)
+		FROM mirror.objects o WHERE o.object = $1`,
+		e.schema.Name, relation(e.table), c.mark, captureTrigger, e.captureFunction()).Scan(&c.made, &c.watches, &c.scoped)
+	if err != nil {
+		return c, fmt.Errorf("look at the trigger of salesforce.%s: %w", e.table, err)
+	}
+	return c, nil
+}
+
 // capture makes or renews the triggers that write people's edits to the outbox, in the transaction that makes them (Invariant 3), and
-// those that refuse what cannot be sent. It follows storeAccess, from whose rows it is made.
+// those that refuse what cannot be sent. It follows store, which keeps the object's row: whoever marks records that left the filter waits for it.
 func (e *ensuring) capture(ctx context.Context, direction Direction) error {
-	function := pgx.Identifier{"mirror", short("capture_" + e.table)}.Sanitize()
 	if direction != TwoWay {
-		if _, err := e.tx.Exec(ctx, fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s; DROP FUNCTION IF EXISTS %s()", captureTrigger, relation(e.table), function), pgx.QueryExecModeSimpleProtocol); err != nil {
+		if _, err := e.tx.Exec(ctx, fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s; DROP FUNCTION IF EXISTS %s(); UPDATE mirror.objects SET capture_mark = '', capture_watching = '' WHERE object = %s AND capture_mark <> ''",
+			captureTrigger, relation(e.table), e.captureFunction(), literal(e.schema.Name)), pgx.QueryExecModeSimpleProtocol); err != nil {
 			return fmt.Errorf("take the trigger off salesforce.%s: %w", e.table, err)
 		}
 		return nil
 	}
-	columns, err := e.captured(ctx)
+	c, err := e.captureNow(ctx)
 	if err != nil {
 		return err
 	}
-	statements := e.captureSQL(function, columns)
-	sum := md5.Sum([]byte(strings.Join(statements, ";")))
-	mark := hex.EncodeToString(sum[:])
-	// Making a trigger takes a lock that holds up writers; it is made only when it differs.
-	var have bool
-	err = e.tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1::regclass AND tgname = $2 AND obj_description(oid, 'pg_trigger') = $3)`,
-		relation(e.table), captureTrigger, mark).Scan(&have)
-	if err != nil {
-		return fmt.Errorf("look at the trigger of salesforce.%s: %w", e.table, err)
-	}
-	if have {
+	if c.made && c.watches == c.scoped {
 		return nil
 	}
-	if e.types["isdeleted"] == "boolean" {
-		// A row that people insert is not deleted; views and conditions need not think of null.
-		statements = append(statements, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN isdeleted SET DEFAULT false", relation(e.table)))
+	statements := []string{c.plain}
+	if c.scoped {
+		statements = []string{c.watching}
 	}
-	statements = append(statements, fmt.Sprintf("COMMENT ON TRIGGER %s ON %s IS %s", captureTrigger, relation(e.table), literal(mark)))
+	// Making a trigger takes a lock that holds up writers; it is made only when it differs.
+	if !c.made {
+		statements = append(statements, "REVOKE ALL ON FUNCTION "+e.captureFunction()+"() FROM PUBLIC", e.triggerSQL())
+		if e.types["isdeleted"] == "boolean" {
+			// A row that people insert is not deleted; views and conditions need not think of null.
+			statements = append(statements, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN isdeleted SET DEFAULT false", relation(e.table)))
+		}
+	}
 	for _, sql := range statements {
 		if _, err := e.tx.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("make the trigger of salesforce.%s: %w", e.table, err)
 		}
 	}
+	_, err = e.tx.Exec(ctx, `UPDATE mirror.objects SET capture_mark = $2, capture_watching = $3, capture_watches = $4 WHERE object = $1`, e.schema.Name, c.mark, c.watching, c.scoped)
+	if err != nil {
+		return fmt.Errorf("note the trigger of salesforce.%s: %w", e.table, err)
+	}
 	return nil
+}
+
+// captureFunction is the name of the table's trigger function, quoted.
+func (e *ensuring) captureFunction() string {
+	return pgx.Identifier{"mirror", short("capture_" + e.table)}.Sanitize()
+}
+
+func (e *ensuring) triggerSQL() string {
+	return fmt.Sprintf("CREATE OR REPLACE TRIGGER %s AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION %s()", captureTrigger, relation(e.table), e.captureFunction())
 }
 
 // captured lists the table's columns that are fields, also those that are gone. What people add to the table themselves is theirs.
@@ -207,9 +265,15 @@ func captureChunk(n int) int { return max(4, int(math.Sqrt(float64(n)))) }
 // argumentsMax is how many columns one call takes with their names; a function in PostgreSQL has at most 100 arguments.
 const argumentsMax = 48
 
-// captureSQL is the function and the triggers. It depends on nothing but its arguments and the object, so that a digest of it tells
-// whether they must be made again.
-func (e *ensuring) captureSQL(function string, columns []captured) []string {
+// captureSQL is the trigger's function; watching makes it refuse edits of records that left the object's filter, which costs each edit a
+// look and is done only once some have. It depends on nothing but its arguments and the object, so that a digest of it tells
+// whether it must be made again.
+//
+// The function has its owner's rights and its caller's search_path, for setting one costs each call a twentieth of an edit. So nothing in it
+// may be found by that path but operators of PostgreSQL's own on equal types of its own, which pg_catalog has exactly and which are searched for
+// there first; functions, types and tables are named with their schema. Only a path that names pg_catalog itself, and so could put something
+// before it, is replaced for as long as the call lasts.
+func (e *ensuring) captureSQL(columns []captured, watching bool) string {
 	object, label := literal(e.schema.Name), strings.ToLower(e.schema.Label)
 	if label == "" {
 		label = strings.ToLower(e.schema.Name)
@@ -221,7 +285,7 @@ func (e *ensuring) captureSQL(function string, columns []captured) []string {
 		line("IF NEW.%[1]s !~ '^[A-Za-z0-9]{18}$' THEN", quote(c.name))
 		line("v := mirror.reference(%s, %s, NEW.id, %s, NEW.%s);", object, literal(e.table), literal(c.name), quote(c.name))
 		line("IF v IS DISTINCT FROM NEW.%s THEN", quote(c.name))
-		line("c := c || jsonb_build_object(%[1]s, v); PERFORM mirror.put(%[2]s, NEW.id, jsonb_build_object(%[1]s, v));", literal(c.name), literal(e.table))
+		line("c := c || pg_catalog.jsonb_build_object(%[1]s, v); PERFORM mirror.put(%[2]s, NEW.id, pg_catalog.jsonb_build_object(%[1]s, v));", literal(c.name), literal(e.table))
 		line("END IF; END IF;")
 	}
 	var inserted, updated, refers []captured
@@ -255,32 +319,40 @@ func (e *ensuring) captureSQL(function string, columns []captured) []string {
 		createable, refuseInsert = "false", []string{"true"}
 	}
 	refuse := func(before string) string {
-		return fmt.Sprintf("PERFORM mirror.refuse_columns(%s, %s, %s, %s, %s, to_jsonb(NEW));", object, literal(e.table), literal(label), createable, before)
+		return fmt.Sprintf("PERFORM mirror.refuse_columns(%s, %s, %s, %s, %s, pg_catalog.to_jsonb(NEW));", object, literal(e.table), literal(label), createable, before)
 	}
 	write := func(operation, row, base, changed string) {
 		line("INSERT INTO mirror.outbox (object, row_id, sfid, operation, base, changed, made_by, application)")
-		line("VALUES (%s, %s.id, %s.sfid, '%s', %s, %s, session_user, current_setting('application_name'));", object, row, row, operation, base, changed)
+		line("VALUES (%s, %s.id, %s.sfid, '%s', %s, %s, session_user, pg_catalog.current_setting('application_name'));", object, row, row, operation, base, changed)
 		// Once a transaction is enough; a savepoint that is rolled back forgets both.
-		line("IF current_setting('tandem.told', true) IS DISTINCT FROM %s THEN", object)
-		line("PERFORM pg_notify('tandem_outbox', %[1]s), set_config('tandem.told', %[1]s, true);", object)
+		line("IF pg_catalog.current_setting('tandem.told', true) IS DISTINCT FROM %s THEN", object)
+		line("PERFORM pg_catalog.pg_notify('tandem_outbox', %[1]s), pg_catalog.set_config('tandem.told', %[1]s, true);", object)
 		line("END IF;")
 	}
 	// A record that no longer meets the object's filter has stopped syncing: what could not be sent must not be accepted.
 	inScope := func() {
+		if !watching {
+			return
+		}
 		line("IF OLD.sfid IS NOT NULL AND EXISTS (SELECT FROM mirror.out_of_scope s WHERE s.object = %s AND s.sfid = OLD.sfid) THEN", object)
 		line("PERFORM mirror.refuse_out_of_scope(%s, %s, OLD.sfid);", literal(e.table), literal(label))
 		line("END IF;")
 	}
-	line("DECLARE b jsonb := '{}'; c jsonb := '{}'; v text;")
+	line("DECLARE b pg_catalog.jsonb := '{}'; c pg_catalog.jsonb := '{}'; v pg_catalog.text; path pg_catalog.text;")
 	line("BEGIN")
+	line("IF pg_catalog.current_setting('tandem.engine', true) OPERATOR(pg_catalog.=) 'on' THEN RETURN NULL; END IF;")
+	// In whatever case it is written. What else has these letters is replaced in vain, which does no harm.
+	line("path := pg_catalog.current_setting('search_path');")
+	line("IF pg_catalog.strpos(path, 'g_') OPERATOR(pg_catalog.=) 0 AND pg_catalog.strpos(path, 'G_') OPERATOR(pg_catalog.=) 0 THEN path := NULL;")
+	line("ELSE PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true); END IF;")
 	line("IF TG_OP = 'UPDATE' THEN")
-	line("IF %s THEN %s END IF;", differ(refuseUpdate), refuse("to_jsonb(OLD)"))
+	line("IF %s THEN %s END IF;", differ(refuseUpdate), refuse("pg_catalog.to_jsonb(OLD)"))
 	for chunk := range slices.Chunk(updated, captureChunk(len(updated))) {
 		line("IF %s THEN", differ(chunk))
 		for _, col := range chunk {
 			name := literal(col.name)
 			line("IF %s IS DISTINCT FROM %s THEN", col.isset("OLD"), col.isset("NEW"))
-			line("b := b || jsonb_build_object(%[1]s, %[2]s); c := c || jsonb_build_object(%[1]s, %[3]s);", name, col.isset("OLD"), col.isset("NEW"))
+			line("b := b || pg_catalog.jsonb_build_object(%[1]s, %[2]s); c := c || pg_catalog.jsonb_build_object(%[1]s, %[3]s);", name, col.isset("OLD"), col.isset("NEW"))
 			if col.refers {
 				line("IF OLD.%s LIKE 'local:%%' THEN DELETE FROM mirror.links WHERE object = %s AND row_id = NEW.id AND column_name = %s; END IF;", quote(col.name), object, name)
 				point(col)
@@ -300,7 +372,7 @@ func (e *ensuring) captureSQL(function string, columns []captured) []string {
 		for i, col := range chunk {
 			pairs[i] = literal(col.name) + ", " + col.isset("NEW")
 		}
-		line("c := c || jsonb_strip_nulls(jsonb_build_object(%s));", strings.Join(pairs, ", "))
+		line("c := c || pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(%s));", strings.Join(pairs, ", "))
 	}
 	for _, col := range inserted {
 		if col.refers {
@@ -314,17 +386,12 @@ func (e *ensuring) captureSQL(function string, columns []captured) []string {
 		line("DELETE FROM mirror.links WHERE object = %s AND row_id = OLD.id;", object)
 	}
 	line("IF OLD.sfid IS NULL THEN PERFORM mirror.refuse_orphans(%s, %s, OLD.id); END IF;", object, literal(e.table))
-	write("delete", "OLD", "to_jsonb(OLD)", "c")
+	write("delete", "OLD", "pg_catalog.to_jsonb(OLD)", "c")
 	line("END IF;")
+	line("IF path IS NOT NULL THEN PERFORM pg_catalog.set_config('search_path', path, true); END IF;")
 	line("RETURN NULL;")
 	line("END")
-
-	return []string{
-		"CREATE OR REPLACE FUNCTION " + function + "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS " + dollar(b.String()),
-		"REVOKE ALL ON FUNCTION " + function + "() FROM PUBLIC",
-		fmt.Sprintf("CREATE OR REPLACE TRIGGER %s AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW WHEN (current_setting('tandem.engine', true) IS DISTINCT FROM 'on') EXECUTE FUNCTION %s()",
-			captureTrigger, relation(e.table), function),
-	}
+	return "CREATE OR REPLACE FUNCTION " + e.captureFunction() + "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS " + dollar(b.String())
 }
 
 // differ is the condition that one of the columns changed.

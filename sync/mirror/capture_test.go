@@ -221,13 +221,63 @@ func TestCaptureByRolesWithFewRights(t *testing.T) {
 	defer conn.Close(context.Background())
 	for _, sql := range []string{
 		"CREATE FUNCTION trap.to_jsonb(anyelement) RETURNS jsonb LANGUAGE sql AS $$ SELECT '\"trapped\"'::jsonb $$",
-		"CREATE FUNCTION trap.eq(text, text) RETURNS boolean LANGUAGE sql AS $$ SELECT true $$",
-		"CREATE OPERATOR trap.= (LEFTARG = text, RIGHTARG = text, FUNCTION = trap.eq)",
+		"CREATE FUNCTION trap.jsonb_build_object(text, text) RETURNS jsonb LANGUAGE sql AS $$ SELECT '\"trapped\"'::jsonb $$",
+		"CREATE FUNCTION trap.current_setting(text, boolean) RETURNS text LANGUAGE sql AS $$ SELECT 'on' $$",
+		"CREATE FUNCTION trap.sprung(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped as %', current_user; END $$",
+		"CREATE FUNCTION trap.sprung(jsonb, jsonb) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped as %', current_user; END $$",
+		"CREATE FUNCTION trap.sprung(bigint, bigint) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped as %', current_user; END $$",
+		"CREATE FUNCTION trap.joined(jsonb, jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped as %', current_user; END $$",
+		"CREATE OPERATOR trap.= (LEFTARG = text, RIGHTARG = text, FUNCTION = trap.sprung)",
+		"CREATE OPERATOR trap.!~ (LEFTARG = text, RIGHTARG = text, FUNCTION = trap.sprung)",
+		"CREATE OPERATOR trap.~~ (LEFTARG = text, RIGHTARG = text, FUNCTION = trap.sprung)",
+		"CREATE OPERATOR trap.= (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = trap.sprung)",
+		"CREATE OPERATOR trap.<> (LEFTARG = jsonb, RIGHTARG = jsonb, FUNCTION = trap.sprung)",
+		"CREATE OPERATOR trap.|| (LEFTARG = jsonb, RIGHTARG = jsonb, FUNCTION = trap.joined)",
+		"CREATE TEMP TABLE outbox (LIKE salesforce.lead)",
+		"CREATE DOMAIN pg_temp.jsonb AS text CHECK (value = 'trapped')",
+	} {
+		if _, err := conn.Exec(w.ctx, sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	for i, path := range []string{"trap", "trap, pg_catalog", "trap, Pg_CATALOG, pg_temp", `pg_temp, trap, "pg_catalog"`, ""} {
+		w.exec("DELETE FROM mirror.outbox")
+		w.exec("DELETE FROM mirror.links")
+		n := ask[int64](w, "SELECT nextval(pg_get_serial_sequence('salesforce.lead', 'id'))") + 1
+		// The path with traps is in force for the edits and for what a transaction does after them, but these statements know what they want.
+		for _, sql := range []string{
+			"BEGIN",
+			"SELECT pg_catalog.set_config('search_path', '" + path + "', false)",
+			fmt.Sprintf("UPDATE salesforce.lead SET company = 'New %d', email = NULL, ownerid = '00500000000000%[1]d' WHERE id OPERATOR(pg_catalog.=) 1", i),
+			"INSERT INTO salesforce.lead (lastname) VALUES ('Ada'), ('Bob')",
+			fmt.Sprintf("INSERT INTO salesforce.campaignmember (leadid, mentor__c) VALUES ('local:%[1]d', 'local:%[1]d')", n),
+			fmt.Sprintf("UPDATE salesforce.campaignmember SET mentor__c = NULL WHERE mentor__c OPERATOR(pg_catalog.=) 'local:%d'", n),
+		} {
+			if _, err := conn.Exec(w.ctx, sql); err != nil {
+				t.Fatalf("with search_path %q: %s: %v", path, sql, err)
+			}
+		}
+		var kept string
+		if err := conn.QueryRow(w.ctx, "SELECT pg_catalog.current_setting('search_path')").Scan(&kept); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "the search_path after the edits", kept, path)
+		for _, sql := range []string{fmt.Sprintf("DELETE FROM salesforce.lead WHERE id OPERATOR(pg_catalog.=) %d", n+1), "COMMIT"} {
+			if _, err := conn.Exec(w.ctx, sql); err != nil {
+				t.Fatalf("with search_path %q: %s: %v", path, sql, err)
+			}
+		}
+		equal(t, "what with search_path "+path, ask[string](w, "SELECT string_agg(concat_ws(' ', operation, changed), '; ' ORDER BY seq) FROM mirror.outbox"),
+			fmt.Sprintf(`update {"company": "New %d", "ownerid": "00500000000000%[1]dAAA"}; insert {"lastname": "Ada"}; insert {"lastname": "Bob"}; insert {"leadid": "local:%[2]d", "mentor__c": "local:%[2]d"}; update {"mentor__c": null}; delete {}`, i, n))
+	}
+	w.exec("DELETE FROM mirror.outbox")
+	w.exec("UPDATE salesforce.lead SET company = 'Acme' WHERE id = 1")
+	w.exec("DELETE FROM mirror.outbox")
+	for _, sql := range []string{
 		"SET search_path = trap, pg_catalog",
-		"UPDATE salesforce.lead SET company = 'New' WHERE id = 1",
+		"UPDATE salesforce.lead SET company = 'New' WHERE id OPERATOR(pg_catalog.=) 1",
 		"INSERT INTO salesforce.lead (lastname) VALUES ('Ada')",
-		"INSERT INTO salesforce.campaignmember (leadid) VALUES ('local:2')",
-		"DELETE FROM salesforce.lead WHERE id = 1",
+		"DELETE FROM salesforce.lead WHERE id OPERATOR(pg_catalog.=) 1",
 	} {
 		if _, err := conn.Exec(w.ctx, sql); err != nil {
 			t.Errorf("%s: %v", sql, err)
@@ -240,6 +290,45 @@ func TestCaptureByRolesWithFewRights(t *testing.T) {
 			t.Errorf("%s: %v, want no permission", sql, err)
 		}
 	}
+}
+
+// Records that left the filter are looked for only where there are some, from the transaction on that marks the first; and a trigger of an
+// earlier version, or one that somebody took off, is made anew.
+func TestCaptureIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.twoWay()
+	w.change("Lead", time.Time{}, mark, rows(leadColumns, lead(1, "Acme", 0), lead(2, "Bolt", 0)))
+	looks := func() bool {
+		return ask[bool](w, "SELECT prosrc LIKE '%out_of_scope%' FROM pg_proc WHERE oid = 'mirror.capture_lead'::regproc")
+	}
+	anew := func() string {
+		if err := w.db.Recapture(w.ctx, "Lead", TwoWay); err != nil {
+			t.Fatal(err)
+		}
+		return ask[string](w, "SELECT concat_ws(' ', p.xmin, t.xmin) FROM pg_proc p, pg_trigger t WHERE p.oid = 'mirror.capture_lead'::regproc AND t.tgfoid = p.oid")
+	}
+	equal(t, "no record has left the filter", looks(), false)
+	w.exec("INSERT INTO mirror.out_of_scope (object, sfid) VALUES ('Campaign', $1)", id("701", 1))
+	equal(t, "none of this object", looks(), false)
+	w.exec("INSERT INTO mirror.out_of_scope (object, sfid) VALUES ('Lead', $1)", leadID(1))
+	equal(t, "one has", looks(), true)
+	w.refused("UPDATE salesforce.lead SET company = 'x' WHERE id = 1", "no longer meets the record filter")
+	w.exec("UPDATE salesforce.lead SET company = 'x' WHERE id = 2")
+	first := anew()
+	w.exec("DELETE FROM mirror.out_of_scope WHERE object = 'Lead'")
+	second := anew()
+	equal(t, "it came back", looks(), false)
+	equal(t, "the trigger is left alone, for making it holds up writers", strings.Fields(second)[1], strings.Fields(first)[1])
+	equal(t, "nothing changed", anew(), second)
+	w.exec("DROP TRIGGER tandem_capture ON salesforce.lead")
+	third := anew()
+	w.exec("UPDATE mirror.objects SET capture_mark = 'of an earlier version'")
+	if fourth := anew(); fourth == third || third == second {
+		t.Errorf("the trigger was not made anew: %s, %s, %s", second, third, fourth)
+	}
+	w.exec("UPDATE salesforce.lead SET company = 'y' WHERE id = 2")
+	equal(t, "outbox", w.outbox("Lead"), `update 2 {"company": "Bolt"} -> {"company": "x"}`+"\n"+`update 2 {"company": "x"} -> {"company": "y"}`)
 }
 
 // Invariant 4: an edit that meets a row which the engine is just replacing waits, and is captured; the engine's own is not.

@@ -230,6 +230,7 @@ func (db *DB) claimChanges(ctx context.Context, tx pgx.Tx, runID int64, object s
 	}
 	// An edit of a row that was refused asks again for all of it.
 	if _, err := tx.Exec(ctx, `UPDATE mirror.outbox r SET state = 'waiting', retry_at = NULL WHERE r.object = $1 AND r.state = 'refused'
+		AND r.row_id IN (SELECT f.row_id FROM mirror.refusals f WHERE f.object = $1 AND f.direction = 'out' AND f.resolved_at IS NULL)
 		AND EXISTS (SELECT FROM mirror.outbox x WHERE x.object = r.object AND x.row_id = r.row_id AND x.state = 'waiting')`, object); err != nil {
 		return Claim{}, err
 	}
@@ -301,7 +302,7 @@ func (db *DB) claimChanges(ctx context.Context, tx pgx.Tx, runID int64, object s
 	for _, c := range claim.Changes {
 		taken = append(taken, c.Seqs...)
 	}
-	err = tx.QueryRow(ctx, `INSERT INTO mirror.claims (id, object, run_id, operation) VALUES ($1, $2, $3, $4) RETURNING made_at`, claim.ID, object, runID, string(op)).Scan(&claim.MadeAt)
+	err = tx.QueryRow(ctx, `INSERT INTO mirror.claims (id, object, run_id, operation, seqs) VALUES ($1, $2, $3, $4, $5) RETURNING made_at`, claim.ID, object, runID, string(op), taken).Scan(&claim.MadeAt)
 	if err == nil {
 		_, err = tx.Exec(ctx, `UPDATE mirror.outbox SET state = 'claimed', claim = $1, retry_at = NULL WHERE seq = ANY($2)`, claim.ID, taken)
 	}
@@ -383,7 +384,7 @@ func (db *DB) ReclaimChanges(ctx context.Context, claim string, runID int64) (Cl
 		if err != nil {
 			return err
 		}
-		edits, err := collectEdits(tx.Query(ctx, `SELECT `+editColumns+` FROM mirror.outbox WHERE object = $1 AND claim = $2 AND state = 'claimed' ORDER BY seq`, c.Object, c.ID))
+		edits, err := collectEdits(tx.Query(ctx, `SELECT `+editColumns+` FROM mirror.outbox WHERE seq = ANY((SELECT seqs FROM mirror.claims WHERE id = $1)::bigint[]) AND claim = $1 AND state = 'claimed' ORDER BY seq`, c.ID))
 		if err != nil {
 			return err
 		}

@@ -31,7 +31,7 @@ func (db *DB) Prune(ctx context.Context) error {
 		{"mirror.checks", "id", "state = 'done' AND ended_at < $1 AND id NOT IN (SELECT max(id) FROM mirror.checks WHERE state = 'done' GROUP BY object)", storyKept},
 		{"mirror.checks", "id", "state <> 'done' AND started_at < $1", scratchKept},
 		{"mirror.check_seen", "ctid", "$1::timestamptz IS NOT NULL AND check_id NOT IN (SELECT id FROM mirror.checks WHERE state <> 'done')", scratchKept},
-		{"mirror.claims", "id", "made_at < $1 AND NOT EXISTS (SELECT FROM mirror.outbox o WHERE o.claim = claims.id)", scratchKept},
+		{"mirror.claims", "id", "made_at < $1 AND NOT EXISTS (SELECT FROM mirror.outbox o WHERE o.seq = ANY (claims.seqs) AND o.claim = claims.id)", scratchKept},
 	} {
 		sql := fmt.Sprintf(`DELETE FROM %[1]s WHERE %[2]s = ANY(ARRAY(SELECT %[2]s FROM %[1]s WHERE %[3]s LIMIT %[4]d))`, old.table, old.key, old.when, pruneAtOnce)
 		for range pruneRounds {

@@ -23,6 +23,7 @@ func TestPrune(t *testing.T) {
 	w.exec(`INSERT INTO mirror.differences (object, sfid, kind, check_id, found_at) VALUES ('Account', 'open', 'extra', 1, ` + old + `)`)
 	// A claim of what is still on its way, a check that nobody goes on with and its scratch, and one that is under way.
 	w.exec(`INSERT INTO mirror.outbox (object, row_id, operation, state, claim) SELECT 'Account', 1, 'update', 'claimed', id FROM mirror.claims ORDER BY made_at LIMIT 1`)
+	w.exec(`UPDATE mirror.claims c SET seqs = ARRAY(SELECT o.seq FROM mirror.outbox o WHERE o.claim = c.id)`)
 	w.exec(`INSERT INTO mirror.checks (object, run_id, fields, started_at) VALUES ('Account', 90, '{Id}', ` + old + `), ('Account', 91, '{Id}', now())`)
 	w.exec(`INSERT INTO mirror.check_seen SELECT id, 'x', 1 FROM mirror.checks WHERE run_id IN (90, 91)`)
 	// Where programs write all day, far more grows old between two looks than one statement removes.

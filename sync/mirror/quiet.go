@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// quietly runs do without the table's triggers where all of them are ours and this role may say so. Their conditions would be false
-// in the engine's transactions all the same (Invariant 4), but asking them costs a first load an eighth of its time. A table with a
+// quietly runs do without the table's triggers where all of them are ours and this role may say so. They would do nothing
+// in the engine's transactions all the same (Invariant 4), but calling them costs a first load an eighth of its time and more. A table with a
 // trigger or a foreign key of somebody else's is left alone. The caller's lock on the table keeps others from adding one meanwhile.
 func (w *writer) quietly(ctx context.Context, do func() error) error {
 	var ours bool

@@ -674,6 +674,6 @@ func (s *settlement) tidy(ctx context.Context) error {
 	var b pgx.Batch
 	b.Queue(`DELETE FROM mirror.held h WHERE h.object = $1 AND h.row_id = ANY($2) AND NOT EXISTS (SELECT FROM mirror.outbox o WHERE o.object = $1 AND o.row_id = h.row_id)
 		AND NOT EXISTS (SELECT FROM mirror.conflicts c WHERE c.object = $1 AND c.row_id = h.row_id AND c.winner = '' AND c.closed_at IS NULL)`, s.object, s.rowIDs())
-	b.Queue(`DELETE FROM mirror.claims c WHERE c.id::text = ANY($1) AND NOT EXISTS (SELECT FROM mirror.outbox o WHERE o.claim = c.id)`, ids)
+	b.Queue(`DELETE FROM mirror.claims c WHERE c.id::text = ANY($1) AND NOT EXISTS (SELECT FROM mirror.outbox o WHERE o.seq = ANY (c.seqs) AND o.claim = c.id)`, ids)
 	return s.tx.SendBatch(ctx, &b).Close()
 }

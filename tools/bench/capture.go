@@ -65,7 +65,7 @@ func (b *bench) capture(ctx context.Context, rounds int) error {
 	}
 	defer conn.Release()
 	for _, sql := range []string{
-		`CREATE TABLE public.bare (LIKE salesforce.lead INCLUDING ALL)`,
+		`CREATE TABLE public.bare (LIKE salesforce.lead INCLUDING ALL) WITH (fillfactor = 90)`, // as Tandem's tables are
 		fmt.Sprintf(`INSERT INTO public.bare (sfid, c00__c, c01__c, c02__c, c03__c, c04__c, c06__c, c08__c, c09__c, c10__c)
 			SELECT '00Q' || lpad(n::text, 12, '0') || 'AAA', 'First ' || n, 'Last ' || n, 'Open', n / 100.0, n %% 2 = 0, 'person' || n || '@example.org', 'Company ' || n, repeat('x', 40), 'Web' FROM generate_series(1, %d) n`, captureRows),
 		`SELECT set_config('tandem.engine', 'on', false)`, // as the engine, whose writes are not captured
