@@ -191,5 +191,17 @@ func (p *piece) setRules(ctx context.Context, o models.Object) error {
 	if err != nil {
 		return err
 	}
-	return p.Mirror.SetRules(ctx, p.run.Object, mirror.Rules{Remove: o.OnDeleted == models.RemoveDeleted, Brake: mirror.Brake{Percent: percent}})
+	rules := mirror.Rules{Remove: o.OnDeleted == models.RemoveDeleted, Brake: mirror.Brake{Percent: percent}, Filter: o.RowFilter}
+	if err := p.Mirror.SetRules(ctx, p.run.Object, rules); err != nil {
+		return err
+	}
+	// A filter that was saved since this piece looked has been told to the mirror by another piece, perhaps, and taken back by this one.
+	now, err := p.Models.Object(ctx, p.run.Object)
+	if err != nil {
+		return err
+	}
+	if now.RowFilter != o.RowFilter {
+		return fmt.Errorf("%w: the filter of %s was saved meanwhile", mirror.ErrStale, p.run.Object)
+	}
+	return p.Mirror.AbandonOtherFilters(ctx, p.run.Object, o.RowFilter)
 }

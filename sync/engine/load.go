@@ -140,6 +140,9 @@ func (p *piece) applyPages(ctx context.Context, mark mirror.Watermark, r reading
 		if batch, err = p.Mirror.Changes(ctx, p.run.Object); err != nil {
 			return err
 		}
+		if err := batch.ByFilter(ctx, p.filter); err != nil {
+			return err
+		}
 		// The look-back makes up for transactions that commit late.
 		batch.ReadAt(r.now.Add(-p.LookBack))
 		if r.kind != mirror.LoadChanges {
@@ -223,7 +226,7 @@ func (p *piece) startLoad(ctx context.Context, r reading, expected int64) (outco
 	}
 	load, err := p.Mirror.StartLoad(ctx, mirror.Load{
 		Object: p.run.Object, RunID: p.run.ID, Kind: r.kind, JobID: job, SOQL: soql, Fields: r.fields, Watermark: r.now, Covered: p.covered, Expected: expected,
-		Scoped: r.scoped, Candidates: r.candidates, CandidatesAll: r.all,
+		Filter: p.filter, Scoped: r.scoped, Candidates: r.candidates, CandidatesAll: r.all,
 	})
 	if err != nil {
 		return outcome{}, err

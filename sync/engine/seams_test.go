@@ -1,6 +1,10 @@
 package engine_test
 
 import (
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -219,6 +223,59 @@ func TestAReadingByTheOldFilterIsNotTheNewOne(t *testing.T) {
 		return scalar[int](w, `SELECT count(*) FROM admin.runs WHERE kind = 'resync' AND state = 'succeeded'`) == 1
 	})
 	w.equalObject("Lead")
+}
+
+// A filter is saved while many changes are read by the old one: whichever reading ends last, what is here and what is marked is as by the
+// new filter.
+func TestAFilterSavedWhileChangesAreReadByTheOldOne(t *testing.T) {
+	t.Parallel()
+	var org clock
+	c := sendSmall
+	c.Now = org.now
+	w := newWorld(t, c)
+	w.config.BulkAbove, w.config.PageRows = 10, 10
+	w.exec(`UPDATE admin.objects SET enabled = false WHERE name <> 'Lead'`)
+	leads := w.ids("Lead")
+	last := leads[len(leads)-8]
+	w.exec(`UPDATE admin.objects SET row_filter = $1 WHERE name = 'Lead'`, "Id < '"+last+"'")
+	w.work()
+	w.cycle()
+	// Of those that the old filter lets in, a good part changes, and of the others some.
+	for _, id := range append(slices.Clone(leads[:15]), leads[len(leads)-2:]...) {
+		w.must(w.org.Update("Lead", id, map[string]any{"Title": "Changed"}))
+	}
+	// Later readings of changes do not look back to these.
+	org.forward(time.Hour)
+	ctx := t.Context()
+	released := make(chan struct{})
+	var held atomic.Value
+	inner := w.server.Config.Handler
+	w.server.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if _, job, ok := strings.Cut(r.URL.Path, "/jobs/query/"); ok && (held.CompareAndSwap(nil, job) || held.Load() == job) {
+			<-released
+		}
+		inner.ServeHTTP(rw, r)
+	})
+	number, err := w.models.RequestSync(ctx, "test")
+	w.must(err)
+	w.until("the changes wait for their job", func() bool { return held.Load() != nil })
+	w.must(w.models.SaveRowFilter(ctx, "Lead", "Id >= '"+last+"'", "test"))
+	w.until("all was read by the new filter", func() bool {
+		return scalar[int](w, `SELECT count(*) FROM admin.runs WHERE object = 'Lead' AND kind = 'resync' AND state = 'succeeded'`) == 1
+	})
+	close(released)
+	w.until("the cycle ended", func() bool {
+		c, err := w.models.Cycle(ctx, number)
+		return err == nil && c.EndedAt != nil
+	})
+	w.cycle()
+	if n := scalar[int](w, `SELECT count(*) FROM salesforce.lead WHERE title = 'Changed' AND sfid >= $1 COLLATE "C"`, last); n != 2 {
+		t.Errorf("%d of the two changes that the new filter lets in are here", n)
+	}
+	if wrong := scalar[int](w, `SELECT count(*) FROM salesforce.lead l FULL JOIN mirror.out_of_scope o ON o.object = 'Lead' AND o.sfid = l.sfid
+		WHERE (o.sfid IS NULL) IS DISTINCT FROM (l.sfid >= $1 COLLATE "C")`, last); wrong != 0 {
+		t.Errorf("%d of %d records are marked wrongly", wrong, len(leads))
+	}
 }
 
 // Where deleted records are removed and a table of people's own holds on to one, that row is marked instead until it may go; the others go,

@@ -72,6 +72,15 @@ func (db *DB) Partial(ctx context.Context, object string, kind LoadKind, fields 
 	return b, nil
 }
 
+// ByFilter says by which filter the increment is read. It is ErrStale if the object has another one by now: what the reading brings, and
+// what it does not, would tell of the old one. The batch holds the object's records, so that the filter stays until its end.
+func (b *ChangeBatch) ByFilter(ctx context.Context, filter string) error {
+	if b.w.tx == nil {
+		return errBatchOver
+	}
+	return b.w.checkFilter(ctx, filter)
+}
+
 // Scope says that the increment is read by the object's filter: those of the candidates (all that are here, if all) that its
 // pages do not bring no longer meet it. It comes before the first page. key tells this read from others: the run.
 func (b *ChangeBatch) Scope(ctx context.Context, key int64, candidates []string, all bool) error {

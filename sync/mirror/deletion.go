@@ -28,12 +28,18 @@ func (b Brake) Stops(deletions, records int64) bool {
 type Rules struct {
 	Remove bool // the row of a deleted record goes, instead of being marked
 	Brake  Brake
+	Filter string // narrows what is read
 }
 
-// SetRules keeps an object's rules; they hold from the next transaction on.
+// SetRules keeps an object's rules; they hold from the next transaction on. A new filter waits for whoever writes the object's records:
+// from then on nothing that was read by another one is taken for a reading by this one, see ChangeBatch.ByFilter and StartLoad.
 func (db *DB) SetRules(ctx context.Context, object string, r Rules) error {
-	_, err := db.pool.Exec(ctx, `UPDATE mirror.objects SET remove_deleted = $2, brake_percent = $3 WHERE object = $1 AND (remove_deleted, brake_percent) IS DISTINCT FROM ($2, $3)`,
-		object, r.Remove, r.Brake.Percent)
+	var other bool
+	err := db.pool.QueryRow(ctx, `WITH s AS (UPDATE mirror.objects SET remove_deleted = $2, brake_percent = $3 WHERE object = $1 AND (remove_deleted, brake_percent) IS DISTINCT FROM ($2, $3))
+		SELECT coalesce((SELECT row_filter <> $4 FROM mirror.objects WHERE object = $1), false)`, object, r.Remove, r.Brake.Percent, r.Filter).Scan(&other)
+	if err == nil && other {
+		err = db.setFilter(ctx, object, r.Filter)
+	}
 	if err != nil {
 		return fmt.Errorf("keep the rules of %s: %w", object, err)
 	}

@@ -54,7 +54,8 @@ type Load struct {
 	State     LoadState
 	StartedAt time.Time
 	Direct    bool
-	Scoped    bool // reads by the object's filter: what it was given as candidates and does not bring no longer meets it
+	Filter    string // the object's filter by which it reads
+	Scoped    bool   // reads by the object's filter: what it was given as candidates and does not bring no longer meets it
 
 	// Candidates are the records that a load by a filter may have lost, known when it starts; CandidatesAll means all that are here.
 	Candidates    []string
@@ -85,13 +86,13 @@ type Page struct {
 	Staged  bool // apply it through staging even if the load goes direct
 }
 
-const loadSelect = `SELECT l.id, l.object, l.run_id, l.kind, l.job_id, l.soql, l.fields, l.watermark, l.expected, l.state, l.started_at, l.direct, l.scoped,
+const loadSelect = `SELECT l.id, l.object, l.run_id, l.kind, l.job_id, l.soql, l.fields, l.watermark, l.expected, l.state, l.started_at, l.direct, l.scoped, l.row_filter,
 	coalesce(sum(p.read), 0)::bigint, coalesce(sum(p.new), 0)::bigint, coalesce(sum(p.changed), 0)::bigint, coalesce(sum(p.deleted), 0)::bigint,
 	coalesce(sum(p.unchanged), 0)::bigint, coalesce(sum(p.refused), 0)::bigint, coalesce(bool_or(p.last), false), coalesce(bool_and(p.done_at IS NOT NULL), false)
 	FROM mirror.loads l LEFT JOIN mirror.load_pages p ON p.load_id = l.id `
 
 func scanLoad(row pgx.Row) (l Load, lastKnown, allDone bool, err error) {
-	err = row.Scan(&l.ID, &l.Object, &l.RunID, &l.Kind, &l.JobID, &l.SOQL, &l.Fields, &l.Watermark, &l.Expected, &l.State, &l.StartedAt, &l.Direct, &l.Scoped,
+	err = row.Scan(&l.ID, &l.Object, &l.RunID, &l.Kind, &l.JobID, &l.SOQL, &l.Fields, &l.Watermark, &l.Expected, &l.State, &l.StartedAt, &l.Direct, &l.Scoped, &l.Filter,
 		&l.Read, &l.New, &l.Changed, &l.Deleted, &l.Unchanged, &l.Refused, &lastKnown, &allDone)
 	l.Watermark = l.Watermark.UTC()
 	return l, lastKnown, allDone, err
@@ -140,21 +141,31 @@ func (db *DB) LoadProgress(ctx context.Context, id int64) (l Load, lastKnown, al
 	return l, lastKnown, allDone, nil
 }
 
-// StartLoad notes a bulk read whose job the org has accepted. One that the object has under way already is the answer instead.
+// StartLoad notes a bulk read whose job the org has accepted. One that the object has under way already is the answer instead. ErrStale if
+// the object has another filter by now.
 func (db *DB) StartLoad(ctx context.Context, l Load) (Load, error) {
 	t, _, err := db.Table(ctx, l.Object)
 	if err != nil {
 		return Load{}, err
 	}
-	tx, err := db.asEngine(ctx)
+	w, err := db.begin(ctx, l.Object, false)
 	if err != nil {
 		return Load{}, err
 	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	defer w.rollback()
+	tx := w.tx
+	if !l.Kind.Partial() {
+		if err := w.lock(ctx, ""); err != nil {
+			return Load{}, err
+		}
+		if err := w.checkFilter(ctx, l.Filter); err != nil {
+			return Load{}, err
+		}
+	}
 	var id int64
-	err = tx.QueryRow(ctx, fmt.Sprintf(`INSERT INTO mirror.loads (object, run_id, kind, job_id, soql, fields, watermark, expected, covered_through, covered_asked_at, scoped, direct)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $3 = 'first' AND NOT EXISTS (SELECT FROM %s) AND NOT EXISTS (SELECT FROM mirror.outbox WHERE object = $1)) ON CONFLICT (object, beside) WHERE state = 'open' DO NOTHING RETURNING id`, t.name()),
-		l.Object, l.RunID, string(l.Kind), l.JobID, l.SOQL, l.Fields, l.Watermark, l.Expected, nullTime(l.Covered.Through), nullTime(l.Covered.AskedAt), l.Scoped).Scan(&id)
+	err = tx.QueryRow(ctx, fmt.Sprintf(`INSERT INTO mirror.loads (object, run_id, kind, job_id, soql, fields, watermark, expected, covered_through, covered_asked_at, scoped, row_filter, direct)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $3 = 'first' AND NOT EXISTS (SELECT FROM %s) AND NOT EXISTS (SELECT FROM mirror.outbox WHERE object = $1)) ON CONFLICT (object, beside) WHERE state = 'open' DO NOTHING RETURNING id`, t.name()),
+		l.Object, l.RunID, string(l.Kind), l.JobID, l.SOQL, l.Fields, l.Watermark, l.Expected, nullTime(l.Covered.Through), nullTime(l.Covered.AskedAt), l.Scoped, l.Filter).Scan(&id)
 	if err == nil && l.Scoped {
 		err = keepCandidates(ctx, tx, t, id, l.Candidates, l.CandidatesAll)
 	}
@@ -164,6 +175,7 @@ func (db *DB) StartLoad(ctx context.Context, l Load) (Load, error) {
 	if err := tx.Commit(ctx); err != nil {
 		return Load{}, fmt.Errorf("start a load of %s: %w", l.Object, err)
 	}
+	w.rollback() // gives the connection back
 	l, open, err := db.OpenLoad(ctx, l.Object, l.Kind.Beside())
 	if err == nil && !open {
 		err = ErrNoLoad
@@ -241,6 +253,10 @@ func (db *DB) ApplyPageThen(ctx context.Context, l Load, page Page, rows sobject
 		return Result{}, err
 	}
 	defer w.rollback()
+	// The load is not given up while its page is written: see AbandonOtherFilters.
+	if _, err := w.tx.Exec(ctx, `SELECT FROM mirror.loads WHERE id = $1 FOR SHARE`, l.ID); err != nil {
+		return Result{}, fmt.Errorf("claim page %d of load %d: %w", page.Seq, l.ID, err)
+	}
 	// The fence: who marks the page first holds its row until the records are in; whoever comes after finds it done.
 	tag, err := w.tx.Exec(ctx, `UPDATE mirror.load_pages p SET done_at = now() FROM mirror.loads l
 		WHERE p.load_id = $1 AND p.seq = $2 AND p.done_at IS NULL AND l.id = p.load_id AND l.state = 'open'`, l.ID, page.Seq)

@@ -13,6 +13,55 @@ import (
 // mirror.out_of_scope, and never deleted (Invariant 8). A condition NOT (filter) would say the same with less, but what SOQL's NOT
 // makes of empty values is nowhere written down.
 
+// An object's filter may change while something reads by the old one. Whichever reading commits last of its records would else have
+// the last word; so each says by which filter it reads, and is stale if that is not the object's when it begins to write.
+
+func (db *DB) setFilter(ctx context.Context, object, filter string) error {
+	w, err := db.begin(ctx, object, false)
+	if err != nil {
+		return err
+	}
+	defer w.rollback()
+	if err := w.lock(ctx, ""); err != nil {
+		return err
+	}
+	if _, err := w.tx.Exec(ctx, `UPDATE mirror.objects SET row_filter = $2 WHERE object = $1`, object, filter); err != nil {
+		return err
+	}
+	return w.tx.Commit(ctx)
+}
+
+// checkFilter is ErrStale if the object's filter is not the given one. The caller holds the object's records.
+func (w *writer) checkFilter(ctx context.Context, filter string) error {
+	var same bool
+	if err := w.tx.QueryRow(ctx, `SELECT row_filter = $2 FROM mirror.objects WHERE object = $1`, w.table.Object(), filter).Scan(&same); err != nil {
+		return fmt.Errorf("look at the filter of %s: %w", w.table.Object(), err)
+	}
+	if !same {
+		return fmt.Errorf("%w: the filter of %s is another one now", ErrStale, w.table.Object())
+	}
+	return nil
+}
+
+// AbandonOtherFilters gives up the loads of an object that read changes, or all again, by another filter than the given one. It waits for
+// pages of theirs that are being written; none is written after it. A first sync goes on: all is read again after it.
+func (db *DB) AbandonOtherFilters(ctx context.Context, object, filter string) error {
+	rows, err := db.pool.Query(ctx, `SELECT id FROM mirror.loads WHERE object = $1 AND state = 'open' AND kind IN ('changes', 'resync') AND row_filter <> $2`, object, filter)
+	if err != nil {
+		return fmt.Errorf("look for loads of %s by another filter: %w", object, err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return fmt.Errorf("look for loads of %s by another filter: %w", object, err)
+	}
+	for _, id := range ids {
+		if err := db.AbandonLoad(ctx, id, "the object's filter is another one now"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // keepCandidates notes what a read by a filter may have lost: those of the given records that are here, or all that are here.
 func keepCandidates(ctx context.Context, tx pgx.Tx, t *Table, key int64, candidates []string, all bool) error {
 	_, err := tx.Exec(ctx, `DELETE FROM mirror.load_scope WHERE load_id = $1`, key)

@@ -200,6 +200,7 @@ func (e *ensuring) store(ctx context.Context, direction Direction, lastModified 
 
 func (e *ensuring) storeFields(ctx context.Context, fields []sobject.Field, leftOut bool) error {
 	var names, columns, columnTypes, fieldTypes, about []string
+	var derived []bool
 	for _, f := range fields {
 		text, err := json.Marshal(f)
 		if err != nil {
@@ -207,16 +208,17 @@ func (e *ensuring) storeFields(ctx context.Context, fields []sobject.Field, left
 		}
 		names, columns, about = append(names, f.Name), append(columns, columnName(f)), append(about, string(text))
 		columnTypes, fieldTypes = append(columnTypes, e.types[columnName(f)]), append(fieldTypes, f.Type)
+		derived = append(derived, f.Derived())
 	}
-	_, err := e.tx.Exec(ctx, `INSERT INTO mirror.fields AS f (object, field, column_name, column_type, field_type, about, added_at, left_out_at, wanted_at, filled_at)
-		SELECT $1, u.field, u.column_name, u.column_type, u.field_type, u.about::jsonb, now(), CASE WHEN $7 THEN now() END, clock_timestamp(), CASE WHEN $8 THEN now() END
-		FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) AS u (field, column_name, column_type, field_type, about)
-		ON CONFLICT (object, field) DO UPDATE SET column_type = excluded.column_type, field_type = excluded.field_type, about = excluded.about,
+	_, err := e.tx.Exec(ctx, `INSERT INTO mirror.fields AS f (object, field, column_name, column_type, field_type, about, derived, added_at, left_out_at, wanted_at, filled_at)
+		SELECT $1, u.field, u.column_name, u.column_type, u.field_type, u.about::jsonb, u.derived, now(), CASE WHEN $7 THEN now() END, clock_timestamp(), CASE WHEN $8 THEN now() END
+		FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $9::boolean[]) AS u (field, column_name, column_type, field_type, about, derived)
+		ON CONFLICT (object, field) DO UPDATE SET column_type = excluded.column_type, field_type = excluded.field_type, about = excluded.about, derived = excluded.derived,
 			gone_at = NULL, left_out_at = CASE WHEN $7 THEN coalesce(f.left_out_at, now()) END,
 			wanted_at = CASE WHEN f.gone_at IS NULL AND (f.left_out_at IS NULL OR $7) AND f.column_type = excluded.column_type THEN f.wanted_at ELSE clock_timestamp() END,
 			filled_at = CASE WHEN f.gone_at IS NULL AND (f.left_out_at IS NULL OR $7) AND f.column_type = excluded.column_type THEN f.filled_at END
-		WHERE (f.column_type, f.field_type, f.about, f.gone_at, f.left_out_at IS NOT NULL) IS DISTINCT FROM (excluded.column_type, excluded.field_type, excluded.about, NULL, $7)`,
-		e.schema.Name, names, columns, columnTypes, fieldTypes, about, leftOut, e.change.Created)
+		WHERE (f.column_type, f.field_type, f.about, f.derived, f.gone_at, f.left_out_at IS NOT NULL) IS DISTINCT FROM (excluded.column_type, excluded.field_type, excluded.about, excluded.derived, NULL, $7)`,
+		e.schema.Name, names, columns, columnTypes, fieldTypes, about, leftOut, e.change.Created, derived)
 	return err
 }
 

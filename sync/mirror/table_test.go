@@ -355,3 +355,44 @@ func TestSearchIndexes(t *testing.T) {
 		t.Errorf("%d indexes of the search can be used, want 3", n)
 	}
 }
+
+// The view of the derived fields says what sobject.Field.Derived says of the last describe, of each kind of field, and of no field that is gone.
+func TestDerivedFieldsAreToldByOneRule(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := schema("Mixed__c", "IsDeleted:boolean", "SystemModstamp:datetime", "Sum__c:double", "Plain__c:string", "Copied:string", "Number:string")
+	s.Fields = slices.Clone(s.Fields)
+	for i := range s.Fields {
+		switch f := &s.Fields[i]; f.Name {
+		case "Sum__c":
+			f.Calculated = true
+		case "Plain__c":
+			f.Createable, f.Updateable = true, true
+		case "Number":
+			f.AutoNumber = true
+		}
+	}
+	agree := func(s sobject.Schema) {
+		t.Helper()
+		w.ensure(s)
+		var want []string
+		for _, f := range s.Fields {
+			if f.Derived() {
+				want = append(want, f.Name)
+			}
+		}
+		slices.Sort(want)
+		equal(t, "derived fields", ask[string](w, `SELECT coalesce(string_agg(field, ',' ORDER BY field), '') FROM mirror.formulas WHERE object = 'Mixed__c'`), strings.Join(want, ","))
+	}
+	agree(s)
+	equal(t, "of all kinds", ask[string](w, `SELECT string_agg(field, ',' ORDER BY field) FROM mirror.formulas`), "Copied,Sum__c")
+	other := s
+	other.Fields = slices.Clone(s.Fields)
+	for i := range other.Fields {
+		if other.Fields[i].Name == "Copied" {
+			other.Fields[i].Updateable = true
+		}
+	}
+	agree(other)
+	agree(schema("Mixed__c", "IsDeleted:boolean", "SystemModstamp:datetime"))
+}
