@@ -258,7 +258,80 @@ func (e *encoder) notOlder() string {
 // see, it undoes itself (mirror.raced) and is run again. While nothing of the object waits, the plain statement runs, and finds
 // that out by one look; else the one that spares what waits.
 func (w *writer) upsert(ctx context.Context, e *encoder, r *Result, n, died int64) error {
-	var isNew, newGone, changed, heldBack, revived int64
+	var sum upserted
+	before := r.Refused
+	err := w.byHalves(ctx, e, r, func(which string) error {
+		u, err := w.upsertRows(ctx, e, died > 0, which)
+		if err == nil {
+			sum = sum.plus(u)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("write records of %s: %w", w.table.Object(), err)
+	}
+	if sum.isNew > 0 {
+		// Of the new ones, those that somebody deleted while this went on come back only if the deletion is not allowed.
+		again, againGone, err := w.undouble(ctx, e.goneAt >= 0)
+		if err != nil {
+			return err
+		}
+		sum.isNew, sum.newGone = sum.isNew-again, sum.newGone-againGone
+	}
+	r.New, r.Deleted, r.Changed = sum.isNew, died, sum.changed-sum.heldBack
+	r.Unchanged = n - r.New - r.Changed - died - (r.Refused - before)
+	return w.keepAccount(ctx, sum.isNew-sum.newGone+sum.revived, sum.newGone-sum.revived)
+}
+
+// upserted counts what upsertRows wrote.
+type upserted struct{ isNew, newGone, changed, heldBack, revived int64 }
+
+func (u upserted) plus(o upserted) upserted {
+	return upserted{u.isNew + o.isNew, u.newGone + o.newGone, u.changed + o.changed, u.heldBack + o.heldBack, u.revived + o.revived}
+}
+
+// byHalves writes the staged records, of which the condition given to write selects some. One that, with what its row holds already
+// (columns of fields that were left out keep their data), would not fit one row of PostgreSQL is found by halving, and set aside with
+// the reason; all others are written (Invariant 6).
+func (w *writer) byHalves(ctx context.Context, e *encoder, r *Result, write func(which string) error) error {
+	const tooWide = "54000"
+	err := write("true")
+	if !isState(err, tooWide) {
+		return err
+	}
+	rows, err := w.tx.Query(ctx, `SELECT DISTINCT sfid FROM `+w.stage+` WHERE sfid IS NOT NULL ORDER BY 1`, pgx.QueryExecModeExec)
+	if err != nil {
+		return err
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	var halve func(ids []string) error
+	halve = func(ids []string) error {
+		err := write("sfid BETWEEN " + literal(ids[0]) + " AND " + literal(ids[len(ids)-1]))
+		switch {
+		case !isState(err, tooWide):
+			return err
+		case len(ids) == 1:
+			r.Refused++
+			cells := make([][]byte, len(e.columns))
+			cells[e.idAt] = []byte(ids[0])
+			return e.setAside(cells, -1, flawWide)
+		}
+		if err := halve(ids[:len(ids)/2]); err != nil {
+			return err
+		}
+		return halve(ids[len(ids)/2:])
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	return halve(ids)
+}
+
+// upsertRows writes those of the staged records that the condition selects and that are new or differ.
+func (w *writer) upsertRows(ctx context.Context, e *encoder, died bool, which string) (u upserted, err error) {
 	spare, locked := false, false
 	run := func() error {
 		return pgx.BeginFunc(ctx, w.tx, func(tx pgx.Tx) error {
@@ -275,14 +348,16 @@ func (w *writer) upsert(ctx context.Context, e *encoder, r *Result, n, died int6
 					return err
 				}
 			}
-			sql := w.upsertSQL(e, died > 0, spare)
 			var waits bool
-			if err := tx.QueryRow(ctx, sql, pgx.QueryExecModeExec, w.table.Object()).Scan(&isNew, &newGone, &changed, &heldBack, &revived, &waits); err != nil {
+			write := func() error {
+				return tx.QueryRow(ctx, w.upsertSQL(e, died, spare, which), pgx.QueryExecModeExec, w.table.Object()).Scan(&u.isNew, &u.newGone, &u.changed, &u.heldBack, &u.revived, &waits)
+			}
+			if err := write(); err != nil {
 				return err
 			}
 			if waits && !spare {
 				spare = true
-				if err := tx.QueryRow(ctx, w.upsertSQL(e, died > 0, spare), pgx.QueryExecModeExec, w.table.Object()).Scan(&isNew, &newGone, &changed, &heldBack, &revived, &waits); err != nil {
+				if err := write(); err != nil {
 					return err
 				}
 			}
@@ -290,7 +365,7 @@ func (w *writer) upsert(ctx context.Context, e *encoder, r *Result, n, died int6
 			return err
 		})
 	}
-	err := run()
+	err = run()
 	for try := 1; err != nil && try < raceTries; try++ {
 		switch {
 		case isState(err, "21000"):
@@ -301,29 +376,16 @@ func (w *writer) upsert(ctx context.Context, e *encoder, r *Result, n, died int6
 			}
 			if _, err := w.tx.Exec(ctx, fmt.Sprintf(`DELETE FROM %[1]s s USING (
 				SELECT ctid, row_number() OVER (PARTITION BY sfid ORDER BY %[2]s) AS n FROM %[1]s) d WHERE s.ctid = d.ctid AND d.n > 1`, w.stage, order), pgx.QueryExecModeExec); err != nil {
-				return fmt.Errorf("write records of %s: %w", w.table.Object(), err)
+				return u, err
 			}
 		case isState(err, stateRaced, "40P01"):
 			locked = try > 1
 		default:
-			return fmt.Errorf("write records of %s: %w", w.table.Object(), err)
+			return u, err
 		}
 		err = run()
 	}
-	if err != nil {
-		return fmt.Errorf("write records of %s: %w", w.table.Object(), err)
-	}
-	if isNew > 0 {
-		// Of the new ones, those that somebody deleted while this went on come back only if the deletion is not allowed.
-		again, againGone, err := w.undouble(ctx, e.goneAt >= 0)
-		if err != nil {
-			return err
-		}
-		isNew, newGone = isNew-again, newGone-againGone
-	}
-	r.New, r.Deleted, r.Changed = isNew, died, changed-heldBack
-	r.Unchanged = n - isNew - r.Changed - died
-	return w.keepAccount(ctx, isNew-newGone+revived, newGone-revived)
+	return u, err
 }
 
 const (
@@ -356,7 +418,7 @@ func (w *writer) undouble(ctx context.Context, marks bool) (n, gone int64, err e
 // upsertSQL counts what it writes: new records, deleted ones among them, changed ones, and of those the ones whose deletion was
 // held back and the ones that are deleted no longer; and tells whether something of the object waits to be sent. Without spare it
 // writes only if nothing does.
-func (w *writer) upsertSQL(e *encoder, heldBack, spare bool) string {
+func (w *writer) upsertSQL(e *encoder, heldBack, spare bool, which string) string {
 	var set, mine, theirs, picked []string
 	for i, c := range e.columns {
 		name := quote(c.name)
@@ -374,6 +436,11 @@ func (w *writer) upsertSQL(e *encoder, heldBack, spare bool) string {
 	from := fmt.Sprintf(`%s s LEFT JOIN %s t ON t.sfid = s.sfid`, w.stage, w.table.name())
 	values := e.names("s.")
 	guard, with := "NOT (SELECT "+waitingSQL+") AND ", ""
+	if which != "true" {
+		which = "s." + which + " AND "
+	} else {
+		which = ""
+	}
 	if spare {
 		from += fmt.Sprintf(` LEFT JOIN LATERAL (%s) p ON true CROSS JOIN LATERAL (SELECT %s) v`, fmt.Sprintf(waitingColumns, "t.id"), strings.Join(picked, ", "))
 		values = e.names("v.")
@@ -408,13 +475,13 @@ func (w *writer) upsertSQL(e *encoder, heldBack, spare bool) string {
 	}
 	return fmt.Sprintf(`WITH %[9]swritten AS (
 			INSERT INTO %[1]s AS t (%[2]s)
-			SELECT %[3]s FROM %[4]s WHERE %[10]s(t.sfid IS NULL OR %[5]s)
+			SELECT %[3]s FROM %[4]s WHERE %[13]s%[10]s(t.sfid IS NULL OR %[5]s)
 			ON CONFLICT (sfid) DO %[6]s
 			RETURNING t.xmax = 0 AS new, %[7]s AS is, %[8]s AS was, %[12]s AS held
 		)
 		SELECT count(*) FILTER (WHERE new), count(*) FILTER (WHERE new AND "is"), count(*) FILTER (WHERE NOT new),
 			count(*) FILTER (WHERE NOT new AND held), count(*) FILTER (WHERE NOT new AND was AND NOT "is"), (SELECT %[11]s) FROM written`,
-		w.table.name(), e.names(""), values, from, differs, conflict, is, was, with, guard, waitingSQL, held)
+		w.table.name(), e.names(""), values, from, differs, conflict, is, was, with, guard, waitingSQL, held, which)
 }
 
 // holdSQL keeps what Salesforce holds of columns that are not overwritten: a dropped edit goes back to it. An older version of the

@@ -46,11 +46,14 @@ func markFilled(ctx context.Context, tx pgx.Tx, object string, fields []string, 
 // update writes those of the n staged records that are here and differ. It adds none, for a page of some fields is not a record,
 // and leaves alone what is newer here. The record's own stamp stays: the rest of it is as old as it was.
 func (w *writer) update(ctx context.Context, e *encoder, r *Result, _ int64) error {
-	changed, err := w.updateRows(ctx, e, "true")
-	if isState(err, "54000") {
-		// With what its row holds already a record would not fit one row of PostgreSQL.
-		changed, err = w.updateHalves(ctx, e, r)
-	}
+	var changed int64
+	err := w.byHalves(ctx, e, r, func(which string) error {
+		n, err := w.updateRows(ctx, e, which)
+		if err == nil {
+			changed += n
+		}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("write fields of %s: %w", w.table.Object(), err)
 	}
@@ -115,43 +118,6 @@ func (w *writer) updateRows(ctx context.Context, e *encoder, which string) (chan
 		err = run()
 	}
 	return changed, err
-}
-
-// updateHalves finds the records that do not fit, by halving, sets them aside with the reason, and writes the rest (Invariant 6).
-func (w *writer) updateHalves(ctx context.Context, e *encoder, r *Result) (int64, error) {
-	rows, err := w.tx.Query(ctx, `SELECT DISTINCT sfid FROM `+w.stage+` WHERE sfid IS NOT NULL ORDER BY 1`, pgx.QueryExecModeExec)
-	if err != nil {
-		return 0, err
-	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return 0, err
-	}
-	var changed int64
-	var halve func(ids []string) error
-	halve = func(ids []string) error {
-		n, err := w.updateRows(ctx, e, "sfid BETWEEN "+literal(ids[0])+" AND "+literal(ids[len(ids)-1]))
-		switch {
-		case err == nil:
-			changed += n
-			return nil
-		case !isState(err, "54000"):
-			return err
-		case len(ids) == 1:
-			r.Refused++
-			cells := make([][]byte, len(e.columns))
-			cells[e.idAt] = []byte(ids[0])
-			return e.setAside(cells, -1, flawWide)
-		}
-		if err := halve(ids[:len(ids)/2]); err != nil {
-			return err
-		}
-		return halve(ids[len(ids)/2:])
-	}
-	if len(ids) == 0 {
-		return 0, nil
-	}
-	return changed, halve(ids)
 }
 
 // fieldList are the page's fields as SQL literals, less those by which records are told apart.

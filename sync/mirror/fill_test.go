@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -117,6 +118,49 @@ func TestAConvertedFieldIsFilledAnew(t *testing.T) {
 	_, change := w.ensure(retyped)
 	equal(t, "a label changes", fmt.Sprintf("%+v", change), fmt.Sprintf("%+v", SchemaChange{}))
 	equal(t, "its label", ask[string](w, `SELECT about->>'label' FROM mirror.field_status WHERE field = 'NumberOfEmployees'`), "Head count")
+}
+
+// Fields that were left out keep their data in the row: a reading of whole records that then would not fit sets the record aside with the
+// reason, as it was, and writes the others of its page.
+func TestAWholeRecordBesideLeftOutFieldsThatIsTooWide(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	named := func(letter string, n int) (names, typed []string) {
+		for i := range n {
+			name := fmt.Sprintf("%s%03d__c", letter, i)
+			names, typed = append(names, name), append(typed, name+":string")
+		}
+		return names, typed
+	}
+	old, oldTyped := named("F", 370)
+	_, newTyped := named("G", 100)
+	newNames, _ := named("G", 100)
+	record := func(n, seconds, cells int, text string) []string {
+		r := []string{id("001", n), stampAt(seconds), "false"}
+		for range cells {
+			r = append(r, text)
+		}
+		return r
+	}
+	keys := []string{"SystemModstamp:datetime", "IsDeleted:boolean"}
+	text := strings.Repeat("x", 20)
+	w.ensure(schema("Account", slices.Concat(keys, oldTyped)...))
+	at := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	w.change("Account", time.Time{}, at, rows("Id SystemModstamp IsDeleted "+strings.Join(old, " "), record(1, 1, 370, text), record(2, 1, 370, null), record(3, 1, 370, null)))
+	w.ensure(schema("Account", slices.Concat(keys, oldTyped, newTyped)...).Without(old[70:]))
+	page := func() *page {
+		return rows("Id SystemModstamp IsDeleted "+strings.Join(append(old[:70:70], newNames...), " "),
+			record(1, 2, 170, text), record(2, 2, 170, text), record(3, 1, 170, null), record(4, 2, 170, text))
+	}
+	r := w.change("Account", at, at, page())
+	equal(t, "the page", r, Result{Read: 4, New: 1, Changed: 1, Unchanged: 1, Refused: 1})
+	w.sumUp("Account", r)
+	equal(t, "set aside", ask[string](w, `SELECT string_agg(sfid || ' ' || code, ',') FROM mirror.refused`), id("001", 1)+" TOO_WIDE")
+	equal(t, "as they are", ask[string](w, `SELECT string_agg(concat_ws(' ', f000__c = $1, g000__c = $1, f369__c = $1), ', ' ORDER BY sfid) FROM salesforce.account`, text), "t t, t t, , t t")
+	// It fits once it is shorter in Salesforce.
+	r = w.change("Account", at, at, rows("Id SystemModstamp IsDeleted "+strings.Join(append(old[:70:70], newNames...), " "), record(1, 3, 170, "short")))
+	equal(t, "the shorter one", r, Result{Read: 1, Changed: 1})
+	equal(t, "still set aside", ask[int](w, `SELECT count(*) FROM mirror.refused`), 0)
 }
 
 // A record that with its new fields would not fit one row is set aside with the reason; the others of its page are filled.
