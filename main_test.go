@@ -873,6 +873,10 @@ func TestVerify(t *testing.T) {
 	if err := org.Each("Lead", false, func(f map[string]any) error { id, _ = f["Id"].(string); return nil }); err != nil {
 		t.Fatal(err)
 	}
+	var contact string
+	if err := org.Each("Contact", false, func(f map[string]any) error { contact, _ = f["Id"].(string); return nil }); err != nil {
+		t.Fatal(err)
+	}
 	if err := org.Update("Lead", id, map[string]any{"Title": "New title"}); err != nil {
 		t.Fatal(err)
 	}
@@ -885,6 +889,20 @@ func TestVerify(t *testing.T) {
 	fails(`Title: "Wrong" here, "`, "Lead", "Contact")
 	fails("1 record differs", "Lead")
 	fails("Nonsense", "Nonsense")
+	// What changes there each time it is looked at is not called the same.
+	restless, rest := context.WithCancel(t.Context())
+	var people sync.WaitGroup
+	people.Go(func() {
+		for n := 0; restless.Err() == nil; n++ {
+			if err := org.Update("Contact", contact, map[string]any{"Title": fmt.Sprint("Title ", n)}); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(3 * time.Millisecond)
+		}
+	})
+	fails("1 record changed in Salesforce each time", "Contact")
+	rest()
+	people.Wait()
 	i.run("pause")
 	fails("everything is paused")
 }

@@ -56,7 +56,7 @@ func (h *Handlers) ShowObject(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	props := templates.ObjectProps{Page: p, Object: o, Shown: differencesShown}
-	if o.Check != nil && !o.Check.Same() {
+	if o.Check != nil && o.Check.Differs() {
 		if props.Differences, err = h.Models.Differences(r.Context(), o.Name, differencesShown); err != nil {
 			return err
 		}

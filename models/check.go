@@ -20,10 +20,14 @@ type CheckStatus struct {
 	Explained            int64
 	Moving               int64
 	Differing            int64 // records that differ now: found, and not mended since
+	Unlooked             int64 // records that differed at first sight beyond those that are looked at one by one, and were not mended since
 }
 
-// Same tells whether the mirror is the same as Salesforce.
-func (c CheckStatus) Same() bool { return c.Differing == 0 }
+// Same tells whether the mirror was the same as Salesforce. Of a record that changed there each time it was looked at nobody knows.
+func (c CheckStatus) Same() bool { return !c.Differs() && c.Moving == 0 }
+
+// Differs tells whether something differs that could be mended.
+func (c CheckStatus) Differs() bool { return c.Differing > 0 || c.Unlooked > 0 }
 
 // Difference is a field of a record that is not the same on both sides; Field is empty where one side lacks the record.
 type Difference struct {
@@ -115,13 +119,13 @@ func (db *DB) ReadSince(ctx context.Context, object string, since time.Time) (bo
 // LastChecks gives what the last comparison of each object found, of those that were compared.
 func (db *DB) LastChecks(ctx context.Context) ([]CheckStatus, error) {
 	var c []CheckStatus
-	return c, db.gorm.WithContext(ctx).Raw(`SELECT object, run_id, checked_at, here, there, ranges, ranges_differ, suspects, refreshed, explained, moving, differing FROM mirror.last_checks ORDER BY object`).Scan(&c).Error
+	return c, db.gorm.WithContext(ctx).Raw(`SELECT object, run_id, checked_at, here, there, ranges, ranges_differ, suspects, refreshed, explained, moving, differing, unlooked FROM mirror.last_checks ORDER BY object`).Scan(&c).Error
 }
 
 // LastCheck gives what the last comparison of an object found; ErrNotFound if there was none.
 func (db *DB) LastCheck(ctx context.Context, object string) (CheckStatus, error) {
 	var c CheckStatus
-	r := db.gorm.WithContext(ctx).Raw(`SELECT object, run_id, checked_at, here, there, ranges, ranges_differ, suspects, refreshed, explained, moving, differing FROM mirror.last_checks WHERE object = ?`, object).Scan(&c)
+	r := db.gorm.WithContext(ctx).Raw(`SELECT object, run_id, checked_at, here, there, ranges, ranges_differ, suspects, refreshed, explained, moving, differing, unlooked FROM mirror.last_checks WHERE object = ?`, object).Scan(&c)
 	if r.Error == nil && r.RowsAffected == 0 {
 		return c, ErrNotFound
 	}

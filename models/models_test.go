@@ -485,22 +485,24 @@ func TestStatusOf(t *testing.T) {
 		run       *models.Run
 		refused   int64
 		conflicts int64
+		differing int64
 		want      models.ObjectState
 	}{
-		{"never read", models.Object{}, nil, 0, 0, models.ObjectWaiting},
-		{"queued", models.Object{}, &models.Run{State: models.RunQueued}, 0, 0, models.ObjectWaiting},
-		{"being read", models.Object{}, running, 0, 0, models.ObjectReading},
-		{"waits for Salesforce", synced, &models.Run{State: models.RunRunning, Error: "503"}, 0, 0, models.ObjectAttention},
-		{"being sent", synced, &models.Run{State: models.RunRunning, Kind: models.RunSend}, 0, 0, models.ObjectSending},
-		{"read", synced, nil, 0, 0, models.ObjectInSync},
-		{"records set aside", synced, nil, 1, 0, models.ObjectAttention},
-		{"conflicts", synced, nil, 0, 1, models.ObjectAttention},
-		{"failed", models.Object{FirstSyncedAt: &now, Error: "no"}, nil, 0, 0, models.ObjectFailed},
-		{"failed, tried again", models.Object{FirstSyncedAt: &now, Error: "no"}, running, 0, 0, models.ObjectReading},
-		{"paused", models.Object{FirstSyncedAt: &now, Paused: true}, running, 1, 0, models.ObjectPaused},
-		{"hidden", models.Object{FirstSyncedAt: &now, Hidden: true}, nil, 0, 0, models.ObjectAttention},
+		{"never read", models.Object{}, nil, 0, 0, 0, models.ObjectWaiting},
+		{"queued", models.Object{}, &models.Run{State: models.RunQueued}, 0, 0, 0, models.ObjectWaiting},
+		{"being read", models.Object{}, running, 0, 0, 0, models.ObjectReading},
+		{"waits for Salesforce", synced, &models.Run{State: models.RunRunning, Error: "503"}, 0, 0, 0, models.ObjectAttention},
+		{"being sent", synced, &models.Run{State: models.RunRunning, Kind: models.RunSend}, 0, 0, 0, models.ObjectSending},
+		{"read", synced, nil, 0, 0, 0, models.ObjectInSync},
+		{"records set aside", synced, nil, 1, 0, 0, models.ObjectAttention},
+		{"conflicts", synced, nil, 0, 1, 0, models.ObjectAttention},
+		{"a check found differences", synced, nil, 0, 0, 3, models.ObjectAttention},
+		{"failed", models.Object{FirstSyncedAt: &now, Error: "no"}, nil, 0, 0, 0, models.ObjectFailed},
+		{"failed, tried again", models.Object{FirstSyncedAt: &now, Error: "no"}, running, 0, 0, 0, models.ObjectReading},
+		{"paused", models.Object{FirstSyncedAt: &now, Paused: true}, running, 1, 0, 0, models.ObjectPaused},
+		{"hidden", models.Object{FirstSyncedAt: &now, Hidden: true}, nil, 0, 0, 0, models.ObjectAttention},
 	} {
-		if got := models.StatusOf(c.object, c.run, c.refused, c.conflicts); got != c.want {
+		if got := models.StatusOf(c.object, c.run, c.refused, c.conflicts, c.differing); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
 	}

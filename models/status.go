@@ -30,7 +30,7 @@ const (
 	ObjectReading   ObjectState = "reading"
 	ObjectSending   ObjectState = "sending"
 	ObjectInSync    ObjectState = "in-sync"
-	ObjectAttention ObjectState = "attention" // in sync, but records are set aside, in conflict, or it waits for Salesforce
+	ObjectAttention ObjectState = "attention" // records are set aside, in conflict, or differ from Salesforce as a check found; or it waits for Salesforce
 	ObjectFailed    ObjectState = "failed"
 	ObjectPaused    ObjectState = "paused"
 )
@@ -80,6 +80,7 @@ type ObjectStatus struct {
 	Paused             bool             `json:"-"`
 	ErrorCode          string           `json:"-"`
 	Deleted            int64            `json:"-"`
+	Differing          int64            `json:"-"` // records that the last check found to differ from Salesforce, and that were not mended since
 	OldestToSend       *time.Time       `json:"-"`
 	SetOut             int64            `json:"-"` // of Refused, the local changes that Salesforce refused
 	Backlog            Backlog          `json:"-"` // see TellBacklogs
@@ -119,7 +120,7 @@ type ConnectionStatus struct {
 }
 
 // StatusOf computes what the screen says of an object from what the rows say.
-func StatusOf(o Object, run *Run, refused, conflicts int64) ObjectState {
+func StatusOf(o Object, run *Run, refused, conflicts, differing int64) ObjectState {
 	switch {
 	case o.Paused:
 		return ObjectPaused
@@ -136,7 +137,7 @@ func StatusOf(o Object, run *Run, refused, conflicts int64) ObjectState {
 		return ObjectFailed
 	case o.FirstSyncedAt == nil:
 		return ObjectWaiting
-	case refused > 0 || conflicts > 0:
+	case refused > 0 || conflicts > 0 || differing > 0:
 		return ObjectAttention
 	default:
 		return ObjectInSync
@@ -257,6 +258,10 @@ func (db *DB) objectStatuses(ctx context.Context, s *Status) error {
 	if err != nil {
 		return err
 	}
+	checks, err := db.LastChecks(ctx)
+	if err != nil {
+		return err
+	}
 	var hours []struct {
 		Object  string
 		Hour    int
@@ -294,7 +299,12 @@ func (db *DB) objectStatuses(ctx context.Context, s *Status) error {
 				line.Hours[len(line.Hours)-1-h.Hour] = HourActivity{h.In, h.Out}
 			}
 		}
-		line.State = StatusOf(o, line.Run, line.Refused, line.Conflicts)
+		for _, c := range checks {
+			if c.Object == o.Name {
+				line.Differing = c.Differing + c.Unlooked
+			}
+		}
+		line.State = StatusOf(o, line.Run, line.Refused, line.Conflicts, line.Differing)
 		if line.Run != nil && line.Run.Error != "" && line.Error == "" {
 			line.Error = line.Run.Error
 		}

@@ -80,6 +80,8 @@ func objectChip(p Page, o models.ObjectStatus) chip {
 			return chip{"amber", "●", l.N("object.set_aside", o.Refused)}
 		case o.Conflicts > 0:
 			return chip{"amber", "●", l.N("object.conflicts_n", o.Conflicts)}
+		case o.Differing > 0:
+			return chip{"amber", "●", l.N("object.check_differs", o.Differing)}
 		}
 		return chip{"amber", "●", l.T("object.state.attention")}
 	case models.ObjectFailed:
@@ -406,10 +408,26 @@ func checkWords(p Page, c models.CheckStatus) string {
 	if c.Explained > 0 {
 		words = append(words, p.L.N("object.check_explained", c.Explained))
 	}
+	if c.Unlooked > 0 {
+		words = append(words, p.L.N("object.check_unlooked", c.Unlooked))
+	}
 	if c.Moving > 0 {
 		words = append(words, p.L.N("object.check_moving", c.Moving))
 	}
 	return strings.Join(words, " ")
+}
+
+// checkChip says in a few words what the last check found.
+func checkChip(p Page, c models.CheckStatus) chip {
+	switch {
+	case c.Unlooked > 0:
+		return chip{"red", "▲", p.L.N("object.check_at_least", c.Differing)}
+	case c.Differing > 0:
+		return chip{"red", "▲", p.L.N("object.check_differs", c.Differing)}
+	case c.Moving > 0:
+		return chip{"amber", "●", p.L.N("object.check_unsure", c.Moving)}
+	}
+	return chip{"green", "✓", p.L.T("object.check_same")}
 }
 
 // lookText says what a check that is not over is at.

@@ -97,7 +97,7 @@ func (f figures) Collect(to chan<- prometheus.Metric) {
 		}
 	}
 	for _, c := range checks {
-		tell(figDiffering, float64(c.Differing), c.Object)
+		tell(figDiffering, float64(c.Differing+c.Unlooked), c.Object)
 		tell(figChecked, float64(c.CheckedAt.Unix()), c.Object)
 	}
 	tell(figAPIUsed, float64(s.API.Tandem.Used))

@@ -85,11 +85,19 @@ func (p *Program) verifyOne(ctx context.Context, db *models.DB, run models.Run, 
 		fmt.Fprintln(p.Out, say("verify.same", "object", run.Object, "n", l.Number(c.Here), "at", c.CheckedAt.UTC().Format(time.RFC3339)))
 		return true, nil
 	}
+	if !c.Differs() {
+		fmt.Fprintln(p.Out, run.Object+": "+l.N("verify.moving", c.Moving))
+		return false, nil
+	}
 	differences, err := db.Differences(ctx, run.Object, verifyShown+1)
 	if err != nil {
 		return false, err
 	}
-	fmt.Fprintln(p.Out, run.Object+": "+l.N("object.check_differs", c.Differing))
+	found := l.N("object.check_differs", c.Differing)
+	if c.Unlooked > 0 {
+		found = l.N("object.check_at_least", c.Differing) + ". " + l.N("object.check_unlooked", c.Unlooked)
+	}
+	fmt.Fprintln(p.Out, run.Object+": "+found)
 	for i, d := range differences {
 		if i == verifyShown {
 			fmt.Fprintln(p.Out, "  "+say("verify.more", "n", fmt.Sprint(verifyShown)))

@@ -256,7 +256,7 @@ func (p *piece) compareCheck(ctx context.Context, c mirror.Check) (outcome, erro
 		if time.Since(began) > pieceSpan {
 			return outcome{after: 10 * time.Millisecond}, nil
 		}
-		next, err := p.Mirror.CompareRange(ctx, c)
+		next, err := p.Mirror.CompareRange(ctx, c, p.SuspectMax)
 		if errors.Is(err, mirror.ErrNoLoad) {
 			p.Log.Warn("what a check had read got lost; it begins anew", "object", p.run.Object, "run", p.run.ID)
 			return outcome{after: time.Second}, p.Mirror.DropCheck(ctx, c.ID)
@@ -267,11 +267,6 @@ func (p *piece) compareCheck(ctx context.Context, c mirror.Check) (outcome, erro
 		c = next
 		if err := p.checkProgress(ctx, c); err != nil {
 			return outcome{}, err
-		}
-		if c.Suspects > mirror.SuspectMax {
-			reason := objectError("more than %d records of %s differ from Salesforce, after %d of some %d were compared: a check looks at no more one by one; resync the object, then check again",
-				mirror.SuspectMax, p.run.Object, c.Here, c.Read)
-			return outcome{}, errors.Join(reason, p.Mirror.DropCheck(ctx, c.ID))
 		}
 	}
 	return p.verifyCheck(ctx, c)
@@ -433,65 +428,165 @@ func (p *piece) finishCheck(ctx context.Context) (outcome, error) {
 	if err := p.Mirror.FinishCheck(ctx, c); err != nil {
 		return outcome{}, err
 	}
-	return p.finish(ctx, mirror.Result{Read: c.Read, Changed: c.Refreshed, Unchanged: max(c.Read-c.Refreshed-c.Differing, 0), Refused: c.Differing})
+	differing := c.Differing + c.Unlooked
+	return p.finish(ctx, mirror.Result{Read: c.Read, Changed: c.Refreshed, Unchanged: max(c.Read-c.Refreshed-differing, 0), Refused: differing})
 }
 
-// mend reads the records again that the last check found to differ, and makes them here what they are in the org. What the org does
-// not have is not deleted for that: it may only be hidden. A sweep of all ids is asked for, which is proof (Invariant 8).
+// mend reads the records again that the last check found to differ, and makes them here what they are in the org; then, range by range,
+// those that it did not look at one by one. What the org does not have is not deleted for that: it may only be hidden. A sweep of
+// all ids is asked for, which is proof (Invariant 8).
 func (p *piece) mend(ctx context.Context) (outcome, error) {
+	for began := time.Now(); ; {
+		if time.Since(began) > pieceSpan {
+			return outcome{after: 10 * time.Millisecond}, nil
+		}
+		more, err := p.mendListed(ctx)
+		if err == nil && !more {
+			more, err = p.mendRange(ctx)
+		}
+		if err != nil {
+			return outcome{}, err
+		}
+		read, changed, refused := p.note("read"), p.note("changed"), p.note("refused")
+		if !more {
+			if p.note("extra") > 0 {
+				// A sweep run that waits for a person is the answer to the request: that one is wanted tells it to compare first.
+				if err := p.Mirror.WantSweep(ctx, p.run.Object); err != nil {
+					return outcome{}, err
+				}
+				if _, err := p.Models.RequestRun(ctx, p.run.Object, models.RunSweep, p.run.RequestedBy); err != nil {
+					return outcome{}, err
+				}
+			}
+			return p.finish(ctx, mirror.Result{Read: read, Changed: changed, Refused: refused, Unchanged: max(read-changed-refused, 0)})
+		}
+		if err := p.progress(ctx, models.RunProgress{Phase: models.PhaseComparing, Read: read, Changed: changed, Refused: refused}); err != nil {
+			return outcome{}, err
+		}
+	}
+}
+
+// mendListed mends some of the records that differ, behind those that it was at before; false if none is left.
+func (p *piece) mendListed(ctx context.Context) (more bool, err error) {
 	after, _ := p.run.Cursor["after"].(string)
-	var sum mirror.Result
-	extras := 0
-	for {
-		ids, extra, err := p.Mirror.DifferingRecords(ctx, p.run.Object, after, recordsAtOnce)
+	ids, extra, err := p.Mirror.DifferingRecords(ctx, p.run.Object, after, recordsAtOnce)
+	if err != nil || len(ids) == 0 {
+		return false, err
+	}
+	there, err := p.applyByID(ctx, ids, true)
+	if err != nil {
+		return false, err
+	}
+	judge, err := p.judge(ctx, p.table.Fields(), ids)
+	if err != nil {
+		return false, err
+	}
+	var still []mirror.Difference
+	var changed, refused int64
+	for _, id := range ids {
+		v, err := judge(id, there[id])
 		if err != nil {
-			return outcome{}, err
+			return false, err
 		}
-		if len(ids) == 0 {
-			break
-		}
-		there, err := p.applyByID(ctx, ids, true)
-		if err != nil {
-			return outcome{}, err
-		}
-		fields := p.table.Fields()
-		judge, err := p.judge(ctx, fields, ids)
-		if err != nil {
-			return outcome{}, err
-		}
-		var still []mirror.Difference
-		for _, id := range ids {
-			v, err := judge(id, there[id])
-			if err != nil {
-				return outcome{}, err
-			}
-			sum.Read++
-			if len(v.Differences) > 0 {
-				sum.Refused++
-				still = append(still, v.Differences...)
-			} else {
-				sum.Changed++
-			}
-		}
-		if err := p.Mirror.Mended(ctx, mirror.Check{Object: p.run.Object}, ids, still); err != nil {
-			return outcome{}, err
-		}
-		extras += extra
-		after = ids[len(ids)-1]
-		if err := p.progress(ctx, models.RunProgress{Phase: models.PhaseComparing, Read: sum.Read, Changed: sum.Changed, Refused: sum.Refused}); err != nil {
-			return outcome{}, err
+		if len(v.Differences) > 0 {
+			refused++
+			still = append(still, v.Differences...)
+		} else {
+			changed++
 		}
 	}
-	if extras > 0 {
-		// A sweep run that waits for a person is the answer to the request: that one is wanted tells it to compare first.
-		if err := p.Mirror.WantSweep(ctx, p.run.Object); err != nil {
-			return outcome{}, err
+	if err := p.Mirror.Mended(ctx, mirror.Check{Object: p.run.Object}, ids, still); err != nil {
+		return false, err
+	}
+	p.run.Cursor["after"] = ids[len(ids)-1]
+	return true, p.addNotes(ctx, map[string]int64{"read": int64(len(ids)), "changed": changed, "refused": refused, "extra": int64(extra)})
+}
+
+// mendRange mends a piece of a range that holds more suspects than were looked at: its records are read in the order of their ids, and
+// those that differ are overwritten; false if no range is left. Both sides are read under the object's lock, as in applyByID.
+func (p *piece) mendRange(ctx context.Context) (more bool, err error) {
+	r, ok, err := p.Mirror.NextRange(ctx, p.run.Object)
+	if err != nil || !ok {
+		return false, err
+	}
+	batch, err := p.Mirror.Changes(ctx, p.run.Object)
+	if err != nil {
+		return false, err
+	}
+	defer batch.Rollback()
+	if err := batch.ByFilter(ctx, p.filter); err != nil {
+		return false, err
+	}
+	mark, err := p.Mirror.Watermark(ctx, p.run.Object)
+	if err != nil {
+		return false, err
+	}
+	within := ""
+	if r.UpTo != "" {
+		within = "Id <= '" + r.UpTo + "'"
+	}
+	fields := p.table.Fields()
+	rows, err := p.behind(ctx, fields, p.where(within), r.After)
+	if err != nil {
+		return false, err
+	}
+	defer rows.close()
+	kept := &keptRows{columns: fields}
+	if err := eachRow(rows, kept.keep); err != nil {
+		return false, err
+	}
+	ids := make([]string, len(kept.rows))
+	for i, cells := range kept.rows {
+		id, err := sobject.ParseID(string(cells[0]))
+		if err != nil {
+			return false, fmt.Errorf("the org names a record of %s that has no id: %w", p.run.Object, err)
 		}
-		if _, err := p.Models.RequestRun(ctx, p.run.Object, models.RunSweep, p.run.RequestedBy); err != nil {
-			return outcome{}, err
+		ids[i] = string(id)
+	}
+	judge, err := p.judge(ctx, fields, ids)
+	if err != nil {
+		return false, err
+	}
+	differ := &recordRows{columns: fields}
+	var wrong []string
+	for i, cells := range kept.rows {
+		v, err := judge(ids[i], cells)
+		if err != nil {
+			return false, err
+		}
+		if len(v.Differences) > 0 {
+			differ.records = append(differ.records, cells)
+			wrong = append(wrong, ids[i])
 		}
 	}
-	return p.finish(ctx, sum)
+	if len(wrong) > 0 {
+		if err := batch.Force(ctx, wrong); err != nil {
+			return false, err
+		}
+		if _, err := batch.Apply(ctx, differ); err != nil {
+			return false, err
+		}
+	}
+	if err := batch.Commit(ctx, mark.At, mark.At); err != nil {
+		return false, err
+	}
+	upTo, goesOn := rows.more()
+	if !goesOn {
+		upTo = ""
+	}
+	if err := p.Mirror.RangeMended(ctx, r, upTo); err != nil {
+		return false, err
+	}
+	// Whether some of the range are here and not in the org, the sweep tells.
+	return true, p.addNotes(ctx, map[string]int64{"read": int64(len(ids)), "changed": int64(len(wrong)), "extra": 1})
+}
+
+// addNotes adds to numbers of the run's cursor.
+func (p *piece) addNotes(ctx context.Context, notes map[string]int64) error {
+	for name, n := range notes {
+		notes[name] = p.note(name) + n
+	}
+	return p.setNote(ctx, notes)
 }
 
 // applyByID reads records by their ids and applies them; it gives their cells, of the table's fields in their order. The object's

@@ -2,8 +2,11 @@ package engine_test
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -240,5 +243,68 @@ func TestCheckOfEveryObject(t *testing.T) {
 	}
 	if r := w.runsOut(w.models.RequestMend(t.Context(), "Lead", "test")); r.Changed != 1 {
 		t.Errorf("mending a wide record: %+v", r)
+	}
+}
+
+// More records differ than a check looks at one by one: it ends all the same, lists some, counts the rest, and what it did not look at
+// is mended by ranges of ids. Until then the object is not in sync.
+func TestCheckOfATableThatIsAnother(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, simorg.Config{Leads: 450, Contacts: 3, Accounts: 3, Opportunities: 1, Campaigns: 1, CampaignMembers: 1, Tasks: 1, Events: 1, Users: 5})
+	w.config.SuspectMax, w.config.PageRows, w.config.BulkAbove = 20, 100, 200
+	w.only("Lead")
+	w.work()
+	w.cycle()
+	leads := w.ids("Lead")
+	w.asEngine(`UPDATE salesforce.lead SET city = 'Wrong', systemmodstamp = systemmodstamp + interval '1 day' WHERE sfid = ANY($1)`, leads[10:150])
+	w.asEngine(`DELETE FROM salesforce.lead WHERE sfid = ANY($1)`, leads[200:230])
+	w.asEngine(`INSERT INTO salesforce.lead (sfid, lastname) SELECT '00QZZ000000000' || n || 'AAA', 'Ghost' FROM generate_series(1, 5) n`)
+	c, d := w.check("Lead")
+	if c.Differing != 20 || c.Unlooked != 155 || c.Same() || len(d) == 0 {
+		t.Errorf("the check says %+v and lists %d", c, len(d))
+	}
+	state := func() models.ObjectState {
+		s, err := w.models.Status(t.Context())
+		w.must(err)
+		return s.Objects[0].State
+	}
+	if s := state(); s != models.ObjectAttention {
+		t.Errorf("with differences found the object reads %s", s)
+	}
+	if r := w.runsOut(w.models.RequestMend(t.Context(), "Lead", "test")); r.State != models.RunSucceeded || r.Changed != 170 {
+		t.Errorf("mending ended as %s with %d changed: %s", r.State, r.Changed, r.Error)
+	}
+	if r := w.lastSweep("Lead"); r.Deleted != 5 {
+		t.Errorf("the sweep after it found %d that the org does not have, want 5", r.Deleted)
+	}
+	if c, d := w.check("Lead"); !c.Same() || len(d) > 0 {
+		t.Errorf("mended, the check says %+v %v", c, d)
+	}
+	w.asEngine(`DELETE FROM salesforce.lead WHERE lastname = 'Ghost'`)
+	w.equalObject("Lead")
+	if s := state(); s != models.ObjectInSync {
+		t.Errorf("mended, the object reads %s", s)
+	}
+}
+
+// A record that changes in Salesforce each time it is looked at is not known to be the same.
+func TestCheckOfARecordThatNeverRests(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sendSmall)
+	w.only("Lead")
+	w.work()
+	w.cycle()
+	lead := w.ids("Lead")[0]
+	inner := w.server.Config.Handler
+	var n atomic.Int64
+	w.server.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Query().Get("q"), "Id IN ('"+lead) {
+			w.must(w.org.Update("Lead", lead, map[string]any{"City": fmt.Sprint("City ", n.Add(1))}))
+		}
+		inner.ServeHTTP(rw, r)
+	})
+	w.asEngine(`UPDATE salesforce.lead SET city = 'Wrong' WHERE sfid = $1`, lead)
+	if c, d := w.check("Lead"); c.Moving != 1 || len(d) != 0 || c.Same() || c.Differs() {
+		t.Errorf("the check says %+v %v, want one that moves and is not known to be the same", c, d)
 	}
 }

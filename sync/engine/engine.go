@@ -51,6 +51,8 @@ type Config struct {
 	LostWait      time.Duration // after a create whose reply was lost, before it is looked for; 10 s
 	StopWithin    time.Duration // how long pieces may go on after the engine was told to stop; 8 s
 
+	SuspectMax int // records that a check looks at one by one, of those that differ at first sight; 20,000
+
 	AtStep func(step string) // told of each step of sending before the next begins; tests stop a worker there
 }
 
@@ -117,6 +119,7 @@ func New(c Config) (*Engine, error) {
 	def(&c.LockWait, 500*time.Millisecond)
 	def(&c.LostWait, 10*time.Second)
 	def(&c.StopWithin, 8*time.Second)
+	def(&c.SuspectMax, 20_000)
 	def(&c.AnswerPoll, 5*time.Second)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

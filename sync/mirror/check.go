@@ -18,10 +18,8 @@ import (
 )
 
 const (
-	// rangeIDs is how many of the table's ids one range of a check holds: what one statement streams.
+	// rangeIDs is how many ids of either side one range of a check holds at most: what one statement streams.
 	rangeIDs = 10_000
-	// SuspectMax bounds the records that a check looks at one by one. Beyond it the table is not different, it is another.
-	SuspectMax = 20_000
 	// diffShown is how many characters of a value a difference keeps.
 	diffShown = 2_000
 )
@@ -51,6 +49,7 @@ type Check struct {
 	Round   int
 	RoundAt time.Time
 
+	Unlooked                                int64 // suspects beyond those that are looked at one by one: see CheckRange
 	Expected, Read, Here, There, Suspects   int64
 	Ranges, RangesDiffer                    int
 	Refreshed, Explained, Moving, Differing int64
@@ -66,14 +65,15 @@ func (t *Table) Compared() []string {
 }
 
 const checkSelect = `SELECT id, object, run_id, fields, job_id, locator, page, state, after_sfid, round, coalesce(round_at, '-infinity'::timestamptz) = '-infinity'::timestamptz, coalesce(round_at, now()),
-	expected, read, here, there, suspects, ranges, ranges_differ, refreshed, explained, moving, differing, started_at FROM mirror.checks `
+	expected, read, here, there, suspects, ranges, ranges_differ, refreshed, explained, moving, differing, started_at,
+	(SELECT coalesce(sum(r.suspects), 0)::bigint FROM mirror.check_ranges r WHERE r.check_id = checks.id) FROM mirror.checks `
 
 // CheckOf gives the check that a run makes; false if it has not begun.
 func (db *DB) CheckOf(ctx context.Context, runID int64) (Check, bool, error) {
 	var c Check
 	var never bool
 	err := db.pool.QueryRow(ctx, checkSelect+`WHERE run_id = $1`, runID).Scan(&c.ID, &c.Object, &c.RunID, &c.Fields, &c.JobID, &c.Locator, &c.Page, &c.State, &c.After, &c.Round, &never, &c.RoundAt,
-		&c.Expected, &c.Read, &c.Here, &c.There, &c.Suspects, &c.Ranges, &c.RangesDiffer, &c.Refreshed, &c.Explained, &c.Moving, &c.Differing, &c.StartedAt)
+		&c.Expected, &c.Read, &c.Here, &c.There, &c.Suspects, &c.Ranges, &c.RangesDiffer, &c.Refreshed, &c.Explained, &c.Moving, &c.Differing, &c.StartedAt, &c.Unlooked)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return c, false, nil
 	}
@@ -356,8 +356,9 @@ func (db *DB) inUTC(ctx context.Context) (pgx.Tx, error) {
 var asText = pgx.QueryResultFormats{pgx.TextFormatCode}
 
 // CompareRange compares the next range of ids: how many records each side has in it, and one digest over them. Of a range that
-// differs it keeps the records at fault as suspects. ErrNoLoad if what was read from the org got lost in a crash.
-func (db *DB) CompareRange(ctx context.Context, c Check) (Check, error) {
+// differs it keeps the records at fault as suspects, as long as these are at most so many in all; of those beyond it keeps the range and
+// their number. ErrNoLoad if what was read from the org got lost in a crash.
+func (db *DB) CompareRange(ctx context.Context, c Check, most int) (Check, error) {
 	t, _, err := db.Table(ctx, c.Object)
 	if err != nil {
 		return c, err
@@ -381,8 +382,9 @@ func (db *DB) CompareRange(ctx context.Context, c Check) (Check, error) {
 		}
 	}
 	to := ""
-	err = tx.QueryRow(ctx, fmt.Sprintf(`SELECT sfid FROM %s WHERE sfid > $1 ORDER BY sfid OFFSET %d LIMIT 1`, t.name(), rangeIDs-1), c.After).Scan(&to)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	err = tx.QueryRow(ctx, fmt.Sprintf(`SELECT coalesce(least((SELECT sfid FROM %s WHERE sfid > $1 ORDER BY sfid OFFSET %[2]d LIMIT 1),
+		(SELECT sfid FROM mirror.check_seen WHERE check_id = $2 AND sfid > $1 ORDER BY sfid OFFSET %[2]d LIMIT 1)), '')`, t.name(), rangeIDs-1), c.After, c.ID).Scan(&to)
+	if err != nil {
 		return c, fmt.Errorf("find the next ids of %s: %w", c.Object, err)
 	}
 	suspects, r, err := compareRange(ctx, tx, t, d, c, to)
@@ -397,6 +399,14 @@ func (db *DB) CompareRange(ctx context.Context, c Check) (Check, error) {
 	next.After = to
 	if to == "" {
 		next.State = CheckVerifying
+	}
+	if room := max(int64(most)-c.Suspects, 0); int64(len(suspects)) > room {
+		slices.Sort(suspects)
+		_, err := tx.Exec(ctx, `INSERT INTO mirror.check_ranges (check_id, object, after_sfid, upto_sfid, suspects) VALUES ($1, $2, $3, $4, $5)`, c.ID, c.Object, c.After, to, int64(len(suspects))-room)
+		if err != nil {
+			return c, fmt.Errorf("keep a range of %s that differs: %w", c.Object, err)
+		}
+		suspects = suspects[:room]
 	}
 	if len(suspects) > 0 {
 		if _, err := tx.Exec(ctx, `INSERT INTO mirror.check_suspects (check_id, sfid) SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING`, c.ID, suspects); err != nil {
@@ -422,8 +432,7 @@ type rangeSums struct {
 	hereSum, thereSum int64
 }
 
-// compareRange streams a range's rows beside what was seen in the org. A range holds rangeIDs rows of the table; of what only the
-// org has it stops keeping once it is clear that the two have nothing to do with each other.
+// compareRange streams a range's rows beside what was seen in the org, and gives the ids that differ: twice rangeIDs at most.
 func compareRange(ctx context.Context, tx pgx.Tx, t *Table, d *digester, c Check, to string) (suspects []string, r rangeSums, err error) {
 	columns := make([]string, len(d.columns))
 	for i, col := range d.columns {
@@ -481,11 +490,8 @@ func compareRange(ctx context.Context, tx pgx.Tx, t *Table, d *digester, c Check
 		if id == nil {
 			id = there
 		}
-		if suspects = append(suspects, string(id)); c.Suspects+int64(len(suspects)) > SuspectMax {
-			break
-		}
+		suspects = append(suspects, string(id))
 	}
-	rows.Close()
 	return suspects, r, rows.Err()
 }
 
@@ -757,6 +763,7 @@ func (db *DB) FinishCheck(ctx context.Context, c Check) error {
 	err := pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
 		var b pgx.Batch
 		b.Queue(`UPDATE mirror.differences SET mended_at = now() WHERE object = $1 AND mended_at IS NULL AND check_id <> $2`, c.Object, c.ID)
+		b.Queue(`DELETE FROM mirror.check_ranges WHERE object = $1 AND check_id <> $2`, c.Object, c.ID)
 		b.Queue(`UPDATE mirror.checks SET state = 'done', ended_at = now() WHERE id = $1`, c.ID)
 		b.Queue(`DELETE FROM mirror.check_suspects WHERE check_id = $1`, c.ID)
 		b.Queue(`DELETE FROM mirror.check_seen WHERE check_id = $1 OR check_id NOT IN (SELECT id FROM mirror.checks WHERE state <> 'done')`, c.ID)
@@ -786,6 +793,39 @@ func (db *DB) DifferingRecords(ctx context.Context, object, after string, limit 
 		return nil, 0, fmt.Errorf("list what differs of %s: %w", object, err)
 	}
 	return ids, extra, nil
+}
+
+// CheckRange is a range of ids that holds more suspects than the last check looked at one by one.
+type CheckRange struct {
+	CheckID     int64
+	After, UpTo string // UpTo is empty where the range goes on to the end
+	Suspects    int64
+}
+
+// NextRange gives the first range of an object that is still to be mended; false if there is none. It is of the last check that ended.
+func (db *DB) NextRange(ctx context.Context, object string) (r CheckRange, ok bool, err error) {
+	err = db.pool.QueryRow(ctx, `SELECT r.check_id, r.after_sfid, r.upto_sfid, r.suspects FROM mirror.check_ranges r JOIN mirror.checks c ON c.id = r.check_id AND c.state = 'done'
+		WHERE r.object = $1 ORDER BY r.after_sfid LIMIT 1`, object).Scan(&r.CheckID, &r.After, &r.UpTo, &r.Suspects)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return r, false, nil
+	}
+	if err != nil {
+		return r, false, fmt.Errorf("look for ranges of %s that differ: %w", object, err)
+	}
+	return r, true, nil
+}
+
+// RangeMended notes how far a range is mended: up to an id, or, without one, to its end.
+func (db *DB) RangeMended(ctx context.Context, r CheckRange, upTo string) error {
+	sql := `DELETE FROM mirror.check_ranges WHERE check_id = $1 AND after_sfid = $2`
+	args := []any{r.CheckID, r.After}
+	if upTo != "" {
+		sql, args = `UPDATE mirror.check_ranges SET after_sfid = $3 WHERE check_id = $1 AND after_sfid = $2`, append(args, upTo)
+	}
+	if _, err := db.pool.Exec(ctx, sql, args...); err != nil {
+		return fmt.Errorf("note how far a range is mended: %w", err)
+	}
+	return nil
 }
 
 // Mended notes which records are the same on both sides now, and brings the differences of the others up to date.
