@@ -7,7 +7,7 @@ EMBEDDED_POSTGRES := 18.4.0-beta.17
 CONFORMANCE := sync/simorg/conformance
 TOOL = go tool -modfile=tools/$(1).mod $(1)
 
-.PHONY: help demo run build test check format vet lint verify generate race e2e bench conformance postgresql chromium jsforce node clean
+.PHONY: help demo run build test check format vet lint verify generate race e2e bench conformance postgresql chromium jsforce axe node clean
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,8 +21,8 @@ demo: postgresql build ## A simulated Salesforce org with people at work in it, 
 run: postgresql build ## The web application and the worker, on the settings of the environment.
 	bin/tandem serve
 
-test: export TANDEM_CONFORMANCE := jsforce
-test: postgresql chromium jsforce check race ## Installs what the tests need and runs them all; what is missing then fails, and is not skipped.
+test: export TANDEM_CONFORMANCE := jsforce,axe
+test: postgresql chromium jsforce axe check race ## Installs what the tests need and runs them all; what is missing then fails, and is not skipped.
 
 check: verify format vet lint ## What is quick to tell: generated files, format, vet, lint.
 
@@ -72,7 +72,10 @@ chromium:
 		(export DEBIAN_FRONTEND=noninteractive; apt-get install -y --no-install-recommends chromium || { apt-get update && apt-get install -y --no-install-recommends chromium; }); \
 	else echo "the browser tests need Chromium: install it (on Debian: apt-get install chromium)"; exit 1; fi
 
-# The lock file of jsforce names no registry: npm asks the one that it is set to. Installed once, it is left alone.
+# The lock files of jsforce and axe name no registry: npm asks the one that it is set to. Installed once, they are left alone.
+axe: node
+	@cd web/accessibility && { [ node_modules/.package-lock.json -nt package-lock.json ] && [ -d node_modules/axe-core ] || npm ci --no-audit --no-fund --ignore-scripts; }
+
 jsforce: node
 	@cd $(CONFORMANCE) && { [ node_modules/.package-lock.json -nt package-lock.json ] && [ -d node_modules/jsforce ] || npm ci --no-audit --no-fund --ignore-scripts; }
 

@@ -200,6 +200,20 @@ func (m *parts) serve(ctx context.Context, s command.Settings, o command.ServeOp
 	return group.Wait()
 }
 
+// sell makes the edits that somebody asks for in the simulated org, until ctx ends.
+func (m *parts) sell(ctx context.Context, org *simorg.Org, edits <-chan command.SalesEdit) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-edits:
+			if err := org.Update(e.Object, e.ID, e.Fields); err != nil {
+				m.log.Debug("a simulated salesperson was refused", "error", err)
+			}
+		}
+	}
+}
+
 // simOrg runs the simulated org on the listener.
 func (m *parts) simOrg(ctx context.Context, l net.Listener, o command.SimOrgOptions) error {
 	org, err := simorg.New(simorg.Config{
@@ -220,6 +234,7 @@ func (m *parts) simOrg(ctx context.Context, l net.Listener, o command.SimOrgOpti
 	if o.LifePerMinute > 0 {
 		go org.Life(ctx, o.LifePerMinute)
 	}
+	go m.sell(ctx, org, o.Sales)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
 	select {

@@ -951,5 +951,6 @@ func TestDemoHasLifeOnBothSides(t *testing.T) {
 	i.start("demo", "--leads", "60", "--contacts", "40", "--tasks", "20", "--events", "10", "--life", "120", "--marketing", "1200")
 	i.until("an edit of the marketing team was accepted", `SELECT EXISTS (SELECT FROM mirror.settled WHERE outcome = 'accepted' AND application = 'marketing demo')`)
 	i.until("one was refused with a rule's own words", `SELECT EXISTS (SELECT FROM mirror.refusals WHERE direction = 'out' AND message = 'A hot lead needs a phone number.')`)
+	i.until("a field was changed on both sides, and one waits for a person", `SELECT count(*) FILTER (WHERE winner = 'salesforce') > 0 AND count(*) FILTER (WHERE winner = '') > 0 FROM mirror.open_conflicts`)
 	i.until("a new lead of theirs is in Salesforce", `SELECT EXISTS (SELECT FROM salesforce.lead WHERE sfid IS NOT NULL AND email LIKE '%@signup.example')`)
 }

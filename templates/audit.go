@@ -69,7 +69,7 @@ func auditDetail(l *locale.Locale, a models.AuditEntry) string {
 		if strings.Contains(sentence, "{"+name+"}") || name == "n" || name == "refusal" {
 			continue
 		}
-		parts = append(parts, l.T("audit_log.detail_of", "name", auditName(l, name), "value", auditValue(l, a.Action, name, a.Detail[name])))
+		parts = append(parts, l.T("value.named", "name", auditName(l, name), "value", auditValue(l, a.Action, name, a.Detail[name])))
 	}
 	return strings.Join(parts, ", ")
 }

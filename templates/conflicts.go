@@ -48,7 +48,7 @@ func conflictWon(p Page, c models.Conflict) string {
 	if reason == "" {
 		return p.L.T("conflicts.won." + c.Winner)
 	}
-	return p.L.T("conflicts.won."+c.Winner) + ": " + reason
+	return p.L.T("conflicts.won_why", "won", p.L.T("conflicts.won."+c.Winner), "why", reason)
 }
 
 // conflictEnd says how a conflict ended.

@@ -131,3 +131,11 @@ func causeShort(p Page, code string) string {
 	}
 	return code
 }
+
+// arrivedOrTo heads what a refusal was about: a change that was to be sent, or what came.
+func arrivedOrTo(p Page, c models.Cause) string {
+	if c.Direction == models.RefusedOut {
+		return p.L.T("errors.to_change")
+	}
+	return p.L.T("errors.arrived")
+}

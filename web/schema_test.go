@@ -44,7 +44,7 @@ func TestFields(t *testing.T) {
 		t.Fatal(err)
 	}
 	for lang, words := range map[string][]string{
-		"en": {"no longer visible, 3 days ago", "waiting to be filled", "Worked out by Salesforce", "left out, ", "2 records here no longer meet it", "Old &lt;b&gt;thing&lt;/b&gt;", "<code>score__c</code>"},
+		"en": {"no longer visible, 3 days ago", "waiting to be filled", "Worked out by Salesforce", "left out, ", "2 records here no longer meet it", "Old &lt;b&gt;thing&lt;/b&gt;", `<code class="block">score__c</code>`},
 		"fr": {"n’est plus visible", "à remplir", "Calculé par Salesforce", "2 fiches présentes ici"},
 	} {
 		status, body, _ := admin.get("/objects/Lead/fields", "Accept-Language", lang)

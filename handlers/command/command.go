@@ -52,14 +52,21 @@ type ServeOptions struct {
 	Ready       func(url string) // called once the web application answers
 }
 
+// SalesEdit is what a salesperson changes in the simulated org, at the moment at which somebody here does.
+type SalesEdit struct {
+	Object, ID string
+	Fields     map[string]any
+}
+
 // SimOrgOptions are the sizes and habits of the simulated org.
 type SimOrgOptions struct {
 	Seed                                                int64
 	Leads, WideLeads, Contacts, Accounts, Tasks, Events int
 	LifePerMinute                                       int
 	StateFile                                           string
-	Plain                                               bool   // never compress
-	Rule                                                string // what a validation rule of leads says; empty: there is none
+	Plain                                               bool             // never compress
+	Rule                                                string           // what a validation rule of leads says; empty: there is none
+	Sales                                               <-chan SalesEdit // edits that the demo asks for; nil elsewhere
 }
 
 type command struct {

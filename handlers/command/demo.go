@@ -66,6 +66,8 @@ func demo(p *Program, ctx context.Context, args []string) error {
 	}
 	o.Rule = say("demo.rule")
 	o.Seed, o.StateFile = 1, filepath.Join(s.DataDir, "simorg.journal")
+	sales := make(chan SalesEdit)
+	o.Sales = sales
 	orgEnded := make(chan error, 1)
 	go func() {
 		err := p.SimOrg(ctx, l, o)
@@ -80,7 +82,7 @@ func demo(p *Program, ctx context.Context, args []string) error {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	teamEnded := make(chan error, 1)
-	go func() { teamEnded <- p.marketing(ctx, db, s, *marketing) }()
+	go func() { teamEnded <- p.marketing(ctx, db, s, *marketing, sales) }()
 	err = p.Serve(ctx, s, ServeOptions{Web: true, Worker: true, SimOrgURL: org, Ready: func(url string) {
 		fmt.Fprintln(p.Out, say("demo.ready", "url", url, "email", s.AdminEmail, "password", s.AdminPassword, "org", org, "command", statusCommand(s)))
 	}})

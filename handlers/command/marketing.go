@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -15,9 +16,9 @@ import (
 const marketingName = "marketing demo"
 
 // marketing lets a marketing team work until ctx ends, so many edits a minute: plain SQL on the tables, as any application writes
-// it. Some of what it does Salesforce refuses, some meets what salespeople do there at the same time; so each page has life. It
+// it. Some of what it does Salesforce refuses, some meets what salespeople do there at the same moment (sales); so each page has life. It
 // also says yes to the first sending, which elsewhere an admin does.
-func (p *Program) marketing(ctx context.Context, db *models.DB, s Settings, perMinute int) error {
+func (p *Program) marketing(ctx context.Context, db *models.DB, s Settings, perMinute int, sales chan<- SalesEdit) error {
 	if perMinute <= 0 {
 		return nil
 	}
@@ -42,7 +43,10 @@ func (p *Program) marketing(ctx context.Context, db *models.DB, s Settings, perM
 			return err
 		}
 		// What the tables refuse, the team leaves: so does what is not there yet in the first seconds.
-		_ = marketingWork(ctx, pool, r)
+		_ = marketingWork(ctx, pool, r, sales)
+		if err := decideOldConflict(ctx, db, r); err != nil && ctx.Err() == nil {
+			return err
+		}
 	}
 }
 
@@ -71,8 +75,36 @@ func approveFirstSend(ctx context.Context, db *models.DB) error {
 	return nil
 }
 
+// conflictsLeft is how many conflicts the team leaves for whoever looks at the page.
+const conflictsLeft = 12
+
+// decideOldConflict has somebody of the team settle the oldest conflict where there are many, as people would.
+func decideOldConflict(ctx context.Context, db *models.DB, r *rand.Rand) error {
+	open, err := db.Conflicts(ctx, models.ConflictFilter{})
+	if err != nil || len(open) <= conflictsLeft {
+		return err
+	}
+	oldest := open[len(open)-1]
+	for _, c := range open {
+		if c.ID < oldest.ID {
+			oldest = c
+		}
+	}
+	side := []string{models.SideLocal, models.SideSalesforce}[r.IntN(2)]
+	if oldest.Undecided() || oldest.Winner != side {
+		err = db.OverturnConflict(ctx, oldest.ID, side, marketingName)
+	} else {
+		_, err = db.SeeConflicts(ctx, []int64{oldest.ID}, "", marketingName)
+	}
+	var refused *models.Error
+	if errors.As(err, &refused) { // somebody else was quicker
+		return nil
+	}
+	return err
+}
+
 // marketingWork is one thing that one person of the team does.
-func marketingWork(ctx context.Context, pool *pgxpool.Pool, r *rand.Rand) error {
+func marketingWork(ctx context.Context, pool *pgxpool.Pool, r *rand.Rand, sales chan<- SalesEdit) error {
 	pick := func(list ...string) string { return list[r.IntN(len(list))] }
 	// Rows are drawn by their local id, which has few gaps; the newest are those that salespeople work on, too.
 	const (
@@ -98,8 +130,19 @@ func marketingWork(ctx context.Context, pool *pgxpool.Pool, r *rand.Rand) error 
 		return do(`INSERT INTO salesforce.campaignmember (campaignid, leadid, status)
 			SELECT (SELECT sfid FROM salesforce.campaign WHERE sfid IS NOT NULL AND NOT isdeleted ORDER BY random() LIMIT 1), coalesce(sfid, 'local:' || id), $1
 			FROM salesforce.lead WHERE lastname IS NOT NULL ORDER BY id DESC LIMIT 1`, pick("Sent", "Responded"))
+	case n < 71:
+		// A salesperson changes the same fields of the same lead, and neither knows of the other.
+		var sfid string
+		if err := pool.QueryRow(ctx, `SELECT sfid FROM salesforce.lead WHERE id = `+newLead).Scan(&sfid); err != nil {
+			return err
+		}
+		select {
+		case sales <- SalesEdit{"Lead", sfid, map[string]any{"Title": pick("Procurement", "Owner", "Head of Sales"), "Rating": "Warm"}}:
+		case <-ctx.Done():
+			return nil
+		}
+		return do(`UPDATE salesforce.lead SET title = $1, rating = 'Cold' WHERE sfid = $2`, pick("Head of Growth", "CMO", "Brand lead"), sfid)
 	case n < 85:
-		// Salespeople change the same fields of the same leads.
 		return do(`UPDATE salesforce.lead SET title = $1, rating = $2 WHERE id = `+newLead, pick("Head of Growth", "CMO", "Brand lead"), pick("Warm", "Cold"))
 	case n < 88:
 		return do(`UPDATE salesforce.lead SET rating = 'Hot', phone = NULL, mobilephone = NULL WHERE id = ` + anyLead)
