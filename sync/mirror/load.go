@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -274,9 +275,12 @@ func (db *DB) ApplyPageThen(ctx context.Context, l Load, page Page, rows sobject
 	if l.Scoped {
 		w.scope = l.ID
 	}
-	if direct {
+	switch {
+	case len(rows.Columns()) == 0:
+		err = nothing(rows)
+	case direct:
 		r, err = w.copyDirect(ctx, rows, from)
-	} else {
+	default:
 		r, err = w.copyStaged(ctx, rows, from)
 	}
 	if err != nil {
@@ -297,6 +301,18 @@ func (db *DB) ApplyPageThen(ctx context.Context, l Load, page Page, rows sobject
 		return Result{}, fmt.Errorf("commit page %d of load %d: %w", page.Seq, l.ID, err)
 	}
 	return r, nil
+}
+
+// nothing reads a page that has no columns: an org may answer with no header line where no record is left.
+func nothing(rows sobject.Rows) error {
+	_, err := rows.Next()
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return err
+	}
+	return fmt.Errorf("%w: it has records and no columns", ErrPage)
 }
 
 // FinishLoad ends a load all of whose pages are in and moves the object's watermark with it, in one transaction (Invariants 1
