@@ -50,6 +50,8 @@ const (
 	reasonNotSent   = "The field is not sent to Salesforce: that is set for it, or Salesforce does not let it be written."
 	reasonPolicy    = "That is set for this field, or for its whole object."
 	reasonNewer     = "The later edit wins: that is set for this field, or for its whole object."
+	reasonMeanwhile = "Somebody changed it in Salesforce while this was being sent, after it was read; the value that was sent came over it."
+	reasonDeleted   = "It is deleted in Salesforce already."
 	reasonUnknown   = "The later edit wins, and Salesforce does not say when it changed the record."
 )
 

@@ -46,6 +46,7 @@ type sender struct {
 	until   time.Time
 
 	creatingSince time.Time // the org's time of the first batch of creates of the claim at hand
+	stale         bool      // Salesforce refused a field that the describe lets be written
 }
 
 // send is one piece of a run that sends: it goes on with the batch that an earlier piece, alive or dead, has left, then takes the next
@@ -73,10 +74,7 @@ func (p *piece) send(ctx context.Context) (outcome, error) {
 		wait, err := s.sendClaim(ctx, claim)
 		if isCode(err, salesforce.CodeInvalidField) {
 			// A field went since the last describe. What the org says now is the truth; the claim is taken up again with it.
-			if err := p.describeOne(ctx, p.client, p.run.Object); err != nil {
-				return outcome{}, err
-			}
-			if p.table, _, err = p.Mirror.Table(ctx, p.run.Object); err != nil {
+			if err := s.describeAnew(ctx); err != nil {
 				return outcome{}, err
 			}
 			wait, err = s.sendClaim(ctx, claim)
@@ -85,6 +83,13 @@ func (p *piece) send(ctx context.Context) (outcome, error) {
 			}
 		} else if err != nil {
 			return outcome{}, err
+		}
+		if s.stale {
+			// The triggers are made anew with it: what cannot be sent is refused from now on where it is written.
+			s.stale = false
+			if err := s.describeAnew(ctx); err != nil {
+				return outcome{}, err
+			}
 		}
 		if wait > 0 {
 			return outcome{after: wait}, nil
@@ -101,6 +106,14 @@ func (p *piece) send(ctx context.Context) (outcome, error) {
 		return outcome{}, err
 	}
 	return outcome{over: true}, nil
+}
+
+func (s *sender) describeAnew(ctx context.Context) (err error) {
+	if err := s.describeOne(ctx, s.client, s.run.Object); err != nil {
+		return err
+	}
+	s.table, _, err = s.Mirror.Table(ctx, s.run.Object)
+	return err
 }
 
 func (s *sender) late() bool { return time.Now().After(s.until) }
@@ -189,6 +202,8 @@ type sending struct {
 	done   mirror.Settlement  // what it is settled with if Salesforce accepts it
 	parent string             // the record that it hangs from: what Salesforce locks with it
 	key    string             // of a create by external id
+	remote *remote            // what it was decided by; nil of a create
+	unseen bool               // of a deletion: Salesforce did not show the record
 }
 
 // settlement begins what a change is settled with.
@@ -314,6 +329,10 @@ func (s *sender) sendUpdates(ctx context.Context, claim mirror.Claim) (time.Dura
 			fields[name] = true
 		}
 	}
+	read, err := s.serverTime(ctx)
+	if err != nil {
+		return 0, err
+	}
 	found, err := s.look(ctx, ids, slices.Sorted(maps.Keys(fields)))
 	if err != nil {
 		return 0, err
@@ -370,7 +389,7 @@ func (s *sender) sendUpdates(ctx context.Context, claim mirror.Claim) (time.Dura
 			return 0, err
 		}
 	}
-	return s.write(ctx, claim, out)
+	return s.write(ctx, claim, out, read)
 }
 
 var errBecameAnother = errors.New("the record became another one in Salesforce; the edit goes there")
@@ -379,7 +398,7 @@ func (s *sender) label() string { return strings.ToLower(s.table.Schema().Label)
 
 // decide decides field by field what of a change is sent. over means that nothing is, and the change is settled as it says.
 func (s *sender) decide(claim mirror.Claim, c mirror.Change, r *remote) (_ *sending, over bool) {
-	snd := &sending{change: c, fields: map[string]*string{}, done: s.settlement(claim, c, mirror.Accepted), parent: r.parent}
+	snd := &sending{change: c, fields: map[string]*string{}, done: s.settlement(claim, c, mirror.Accepted), parent: r.parent, remote: r}
 	edited := s.orgTime(c.LastAt)
 	reason, undone := "", true
 	for _, name := range slices.Sorted(maps.Keys(c.Local)) {
@@ -392,9 +411,13 @@ func (s *sender) decide(claim mirror.Claim, c mirror.Change, r *remote) (_ *send
 				there = c.Base[name] // hidden: what was last seen of it stands (Invariant 9)
 			}
 			reason, undone = reasonNotSent, false
-			if !same(c.Local[name], there) && !same(c.Local[name], c.Base[name]) {
+			switch {
+			case same(c.Local[name], there), same(c.Local[name], c.Base[name]):
+			case s.leftOut(f):
 				// It was accepted here when it could be sent; that it no longer can is shown (Invariant 3).
 				snd.done.Conflicts = append(snd.done.Conflicts, notSent(name, c.Base[name], c.Local[name], there))
+			default:
+				snd.done.Apart = append(snd.done.Apart, s.notWritable(name))
 			}
 			continue
 		}
@@ -432,6 +455,8 @@ func (s *sender) decide(claim mirror.Claim, c mirror.Change, r *remote) (_ *send
 	}
 	snd.done.Stamp = r.stamp
 	switch {
+	case len(snd.done.Apart) > 0 && len(snd.done.Conflicts) == 0:
+		snd.done = s.refuseApart(claim, snd)
 	case len(snd.done.Conflicts) > 0:
 		snd.done.Outcome = mirror.Conflicted
 	case reason == "":
@@ -442,6 +467,25 @@ func (s *sender) decide(claim mirror.Claim, c mirror.Change, r *remote) (_ *send
 		snd.done.Outcome, snd.done.Reason = mirror.Dropped, reason
 	}
 	return snd, true
+}
+
+// leftOut tells whether a field is not sent because it is hidden, or by the admin's choice, as opposed to one that is seen and may not be written.
+func (s *sender) leftOut(f sobject.Field) bool {
+	c := s.choices.Of(f.Name)
+	return !f.Synced() || c.Excluded || c.Direction == models.FromSalesforce
+}
+
+const codeNotWritable = "INVALID_FIELD_FOR_INSERT_UPDATE"
+
+// notWritable refuses a field that Salesforce does not let this user write any more, as a describe says.
+func (s *sender) notWritable(field string) mirror.Apart {
+	return mirror.Apart{Field: field, Code: codeNotWritable, Message: fmt.Sprintf("Salesforce no longer lets the connected user write %s; the value is kept here until it does, or until somebody drops it.", field)}
+}
+
+// refuseApart sets a change aside of which nothing but refused fields is left.
+func (s *sender) refuseApart(claim mirror.Claim, snd *sending) mirror.Settlement {
+	first := snd.done.Apart[0]
+	return s.refuse(claim, snd.change, first.Code, first.Message, first.Field, nil)
 }
 
 // notSent is the conflict of a value that cannot be sent any more.
@@ -470,8 +514,8 @@ func (s *sender) refuseQueue(claim mirror.Claim, c mirror.Change) mirror.Settlem
 	return s.refuse(claim, c, codeQueueOwner, fmt.Sprintf("A queue cannot own a %s in Salesforce; give it to a user.", s.label()), "OwnerId", nil)
 }
 
-// write sends changes of records that Salesforce has: few by collections, many by a Bulk job.
-func (s *sender) write(ctx context.Context, claim mirror.Claim, out []*sending) (time.Duration, error) {
+// write sends changes, whose records were read at a time: few by collections, many by a Bulk job.
+func (s *sender) write(ctx context.Context, claim mirror.Claim, out []*sending, read time.Time) (time.Duration, error) {
 	if len(out) == 0 {
 		return 0, nil
 	}
@@ -483,7 +527,7 @@ func (s *sender) write(ctx context.Context, claim mirror.Claim, out []*sending) 
 			if wait, err := s.byCollections(ctx, claim, rest); err != nil || wait > 0 {
 				return wait, err
 			}
-			return s.startJob(ctx, claim, bulk)
+			return s.startJob(ctx, claim, bulk, read)
 		}
 	}
 	return s.byCollections(ctx, claim, out)
@@ -544,9 +588,59 @@ func (s *sender) byCollections(ctx context.Context, claim mirror.Claim, out []*s
 			if ctx.Err() != nil {
 				return 0, ctx.Err()
 			}
+			if claim.Operation == mirror.Update {
+				var err error
+				if out, err = s.decideAgain(ctx, claim, out); err != nil {
+					return 0, err
+				}
+			}
 		}
 	}
 	return 0, nil
+}
+
+// decideAgain reads records anew that another transaction held: it has most likely changed them. What is not there any more is looked at with the
+// next claim.
+func (s *sender) decideAgain(ctx context.Context, claim mirror.Claim, locked []*sending) (out []*sending, err error) {
+	ids := make([]sobject.ID, len(locked))
+	fields := map[string]bool{}
+	for i, snd := range locked {
+		ids[i] = sobject.ID(snd.change.SFID)
+		for name := range snd.change.Local {
+			fields[name] = true
+		}
+	}
+	found, err := s.look(ctx, ids, slices.Sorted(maps.Keys(fields)))
+	if err != nil {
+		return nil, err
+	}
+	var done []mirror.Settlement
+	for _, snd := range locked {
+		r := found[sobject.ID(snd.change.SFID)]
+		if r == nil || r.deleted || r.becameAnother() {
+			done = append(done, s.again(claim, snd.change, errBecameAnother, true))
+			continue
+		}
+		next, over := s.decide(claim, snd.change, r)
+		for _, a := range snd.done.Apart {
+			// What Salesforce refused before stays so.
+			delete(next.fields, a.Field)
+			delete(next.done.Values, a.Field)
+			next.done.Conflicts = slices.DeleteFunc(next.done.Conflicts, func(c mirror.Conflict) bool { return c.Field == a.Field })
+			if !slices.ContainsFunc(next.done.Apart, func(b mirror.Apart) bool { return b.Field == a.Field }) {
+				next.done.Apart = append(next.done.Apart, a)
+			}
+		}
+		switch {
+		case over:
+			done = append(done, next.done)
+		case len(next.fields) == 0:
+			done = append(done, s.refuseApart(claim, next))
+		default:
+			out = append(out, next)
+		}
+	}
+	return out, s.settle(ctx, done)
 }
 
 // lockRounds is how often rows that another transaction holds are tried again at once.
@@ -646,17 +740,27 @@ func (s *sender) updateAndRead(ctx context.Context, batch []*sending, records []
 			add(name)
 		}
 	}
-	back := map[sobject.ID]*remote{}
-	results, err := s.client.UpdateAndRead(ctx, s.run.Object, records, columns, salesforce.Sending{}, func(cells [][]byte) error {
-		id, r, err := s.remoteOf(columns, cells)
-		back[id] = r
-		return err
-	})
+	before, back := map[sobject.ID]*remote{}, map[sobject.ID]*remote{}
+	into := func(m map[sobject.ID]*remote) func([][]byte) error {
+		return func(cells [][]byte) error {
+			id, r, err := s.remoteOf(columns, cells)
+			m[id] = r
+			return err
+		}
+	}
+	results, err := s.client.UpdateAndRead(ctx, s.run.Object, records, columns, salesforce.Sending{}, into(before), into(back))
 	if err != nil {
 		return nil, err
 	}
 	for i, result := range results {
 		snd, r := by[records[i].ID], back[records[i].ID]
+		if was := before[records[i].ID]; was != nil && result.Success {
+			for name, v := range snd.fields {
+				if there, read := was.values[name]; read && !same(there, v) && !same(there, snd.remote.values[name]) {
+					snd.overwrote(name, there)
+				}
+			}
+		}
 		if r == nil || !result.Success {
 			continue
 		}
@@ -721,21 +825,25 @@ func (s *sender) outcome(claim mirror.Claim, snd *sending, r salesforce.Collecti
 		field = fields[0]
 	}
 	switch {
-	case claim.Operation == mirror.Delete && salesforce.HasCode(cause, salesforce.CodeEntityIsDeleted, salesforce.CodeNotFound, "INVALID_CROSS_REFERENCE_KEY"):
+	case claim.Operation == mirror.Delete && code == salesforce.CodeEntityIsDeleted:
 		d := snd.done
-		d.Outcome = mirror.Already
+		d.Outcome, d.Reason = mirror.Already, reasonDeleted
 		return d, false
+	case claim.Operation == mirror.Delete && slices.Contains(unseenCodes, code):
+		if !snd.unseen && snd.change.Attempts < 3 {
+			// It was there a moment ago: looked at again, it tells what became of it.
+			return s.again(claim, snd.change, cause, true), false
+		}
+		// Nothing says that it is deleted, so that it may be alive and hidden from this user: only proof lets it be taken for deleted (Invariant 8).
+		return s.refuse(claim, snd.change, codeNotThere, fmt.Sprintf(
+			"Salesforce does not show this %s to the user that Tandem signs in with, and does not say that it was deleted: it is hidden, or was removed for good. The deletion is kept here: retry it once the user sees the record, or drop it and the row comes back.", s.label()), "", map[string]any{"said": code + ": " + message}), false
 	case salesforce.IsTransient(cause):
 		return mirror.Settlement{}, true
-	case code == "INVALID_FIELD_FOR_INSERT_UPDATE" && len(fields) > 0:
-		// The right to write a field was taken away since it was described. It alone is not sent, and stays what it is in Salesforce.
+	case code == codeNotWritable && len(fields) > 0:
+		// The right to write a field was taken away since it was described. It alone is not sent.
+		s.stale = true
 		if s.strip(snd, fields, message) {
 			return mirror.Settlement{}, true
-		}
-		if len(snd.fields) == 0 && claim.Operation == mirror.Update {
-			d := snd.done
-			d.Outcome = mirror.Conflicted
-			return d, false
 		}
 	case len(fields) == 0 && snd.change.Attempts < 3 && salesforce.HasCode(cause, salesforce.CodeEntityIsDeleted, codeConvertedLead):
 		// It happened between reading and writing: looked at again, the record tells what became of it.
@@ -744,21 +852,23 @@ func (s *sender) outcome(claim mirror.Claim, snd *sending, r salesforce.Collecti
 	return s.refuse(claim, snd.change, code, message, field, details), false
 }
 
+// unseenCodes are what Salesforce answers of a record that it does not find or does not show; which of both it is they do not tell.
+var unseenCodes = []string{salesforce.CodeNotFound, "INVALID_CROSS_REFERENCE_KEY", "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY", "INSUFFICIENT_ACCESS_OR_READONLY", "INVALID_ID_FIELD"}
+
 const codeConvertedLead = "CANNOT_UPDATE_CONVERTED_LEAD"
 
-// strip takes fields out of a change, each as a conflict that Salesforce won; false if none of them was in it, or nothing is left.
+// strip takes fields out of a change that Salesforce does not take, to be refused alone; false if none of them was in it, or nothing is left.
 func (s *sender) strip(snd *sending, fields []string, message string) bool {
 	found := false
 	for _, name := range fields {
-		for have, v := range snd.fields {
+		for have := range snd.fields {
 			if !strings.EqualFold(have, strings.TrimSpace(name)) {
 				continue
 			}
 			found = true
 			delete(snd.fields, have)
-			base := snd.change.Base[have]
-			snd.done.Values[have] = base
-			snd.done.Conflicts = append(snd.done.Conflicts, mirror.Conflict{Field: have, Base: base, Local: v, Remote: base, Winner: winnerSalesforce, Reason: message})
+			snd.done.Conflicts = slices.DeleteFunc(snd.done.Conflicts, func(c mirror.Conflict) bool { return c.Field == have })
+			snd.done.Apart = append(snd.done.Apart, mirror.Apart{Field: have, Code: codeNotWritable, Message: message})
 		}
 	}
 	return found && len(snd.fields) > 0
@@ -770,6 +880,10 @@ func (s *sender) sendDeletes(ctx context.Context, claim mirror.Claim) (time.Dura
 	for i, c := range claim.Changes {
 		ids[i] = sobject.ID(c.SFID)
 	}
+	read, err := s.serverTime(ctx)
+	if err != nil {
+		return 0, err
+	}
 	found, err := s.look(ctx, ids, s.table.Fields())
 	if err != nil {
 		return 0, err
@@ -779,9 +893,9 @@ func (s *sender) sendDeletes(ctx context.Context, claim mirror.Claim) (time.Dura
 	var out []*sending
 	for _, c := range claim.Changes {
 		r := found[sobject.ID(c.SFID)]
-		if r == nil || r.deleted {
+		if r != nil && r.deleted || r == nil && wasDeleted(c) {
 			d := s.settlement(claim, c, mirror.Already)
-			d.Reason = "It is deleted in Salesforce already."
+			d.Reason = reasonDeleted
 			done = append(done, d)
 			continue
 		}
@@ -792,21 +906,36 @@ func (s *sender) sendDeletes(ctx context.Context, claim mirror.Claim) (time.Dura
 			reason = fmt.Sprintf("%s was changed in Salesforce since, and Salesforce wins: that is set for this object.", field)
 		}
 		if reason == "" {
-			out = append(out, &sending{change: c, done: s.settlement(claim, c, mirror.Accepted), parent: r.parent})
+			snd := &sending{change: c, done: s.settlement(claim, c, mirror.Accepted), remote: r, unseen: r == nil}
+			if r != nil {
+				snd.parent = r.parent
+			}
+			out = append(out, snd)
 			continue
 		}
 		d := s.settlement(claim, c, mirror.Restored)
-		d.Reason, d.Values, d.Stamp = reason, r.values, r.stamp
+		if d.Reason = reason; r != nil {
+			d.Values, d.Stamp = r.values, r.stamp
+		}
 		done = append(done, d)
 	}
 	if err := s.settle(ctx, done); err != nil {
 		return 0, err
 	}
-	return s.write(ctx, claim, out)
+	return s.write(ctx, claim, out, read)
+}
+
+// wasDeleted tells whether a row was marked as deleted in Salesforce when it was deleted here.
+func wasDeleted(c mirror.Change) bool {
+	v := c.Base["IsDeleted"]
+	return v != nil && *v == "true"
 }
 
 // changedSince names a field that was changed in Salesforce since the deleted row was read, where Salesforce's edit weighs more.
 func (s *sender) changedSince(c mirror.Change, r *remote) string {
+	if r == nil {
+		return ""
+	}
 	switch s.object.Policy {
 	case models.PolicyLocal:
 		return ""

@@ -22,7 +22,7 @@ func (s *sender) forBulk(out []*sending) (bulk, rest []*sending) {
 		return nil, out
 	}
 	for _, snd := range out {
-		plain := len(snd.done.Conflicts) == 0 && len(snd.done.Values) == 0 && snd.done.Outcome == mirror.Accepted
+		plain := len(snd.done.Conflicts) == 0 && len(snd.done.Values) == 0 && len(snd.done.Apart) == 0 && snd.done.Outcome == mirror.Accepted && !snd.unseen
 		if snd.change.Operation == mirror.Insert {
 			plain = plain && snd.key != ""
 		}
@@ -41,15 +41,48 @@ func (s *sender) forBulk(out []*sending) (bulk, rest []*sending) {
 	return bulk, rest
 }
 
-// startJob gives the changes to a Bulk job and notes it on the claim, so that whoever goes on finds it.
-func (s *sender) startJob(ctx context.Context, claim mirror.Claim, out []*sending) (time.Duration, error) {
-	operation, key, external := salesforce.IngestUpdate, "Id", ""
+// startJob gives the changes, whose records were read at a time, to a Bulk job and notes it on the claim, so that whoever goes on finds it.
+func (s *sender) startJob(ctx context.Context, claim mirror.Claim, out []*sending, read time.Time) (time.Duration, error) {
+	operation, external := salesforce.IngestUpdate, ""
 	switch claim.Operation {
 	case mirror.Insert:
-		external = s.object.ExternalID
-		operation, key = salesforce.IngestUpsert, external
+		operation, external = salesforce.IngestUpsert, s.object.ExternalID
 	case mirror.Delete:
 		operation = salesforce.IngestDelete
+	}
+	job, watch, err := s.fillJob(ctx, claim, operation, external, out, read)
+	switch {
+	case salesforce.IsBulkUnsupported(err), isUnsupported(err), isCode(err, "INVALIDJOB"):
+		return s.withoutBulk(ctx, claim, err)
+	case errors.Is(err, salesforce.ErrIngestTooLarge):
+		_ = s.client.AbortIngest(ctx, job)
+		return s.withoutBulk(ctx, claim, err)
+	case err != nil:
+		return 0, err
+	case job == "":
+		return s.withoutBulk(ctx, claim, errMoving)
+	}
+	if err := s.Mirror.NoteClaim(ctx, claim.ID, job, "job"); err != nil {
+		return 0, err
+	}
+	if err := s.Mirror.NoteWatch(ctx, claim.ID, watch); err != nil {
+		return 0, err
+	}
+	s.step("job noted")
+	if _, err := s.client.CloseIngest(ctx, job); err != nil {
+		return 0, err // the next piece finds out whether it was closed
+	}
+	s.step("job closed")
+	return pollFirst, nil
+}
+
+var errMoving = errors.New("others change the same records in Salesforce at this moment")
+
+// upload gives a job its rows.
+func (s *sender) upload(ctx context.Context, claim mirror.Claim, job string, out []*sending) error {
+	key := "Id"
+	if claim.Operation == mirror.Insert {
+		key = s.object.ExternalID
 	}
 	columns := []string{key}
 	sent := map[string]bool{}
@@ -63,15 +96,7 @@ func (s *sender) startJob(ctx context.Context, claim mirror.Claim, out []*sendin
 			columns = append(columns, name)
 		}
 	}
-	job, err := s.client.CreateIngestJob(ctx, s.run.Object, operation, external)
-	if salesforce.IsBulkUnsupported(err) || isUnsupported(err) || isCode(err, "INVALIDJOB") {
-		return s.withoutBulk(ctx, claim, err)
-	}
-	if err != nil {
-		return 0, err
-	}
-	s.step("job made")
-	err = s.client.UploadIngest(ctx, job.ID, columns, func(rows *salesforce.IngestRows) error {
+	return s.client.UploadIngest(ctx, job, columns, func(rows *salesforce.IngestRows) error {
 		cells := make([]string, len(columns))
 		for _, snd := range out {
 			cells[0] = snd.change.SFID
@@ -90,23 +115,6 @@ func (s *sender) startJob(ctx context.Context, claim mirror.Claim, out []*sendin
 		}
 		return nil
 	})
-	if errors.Is(err, salesforce.ErrIngestTooLarge) {
-		_ = s.client.AbortIngest(ctx, job.ID)
-		return s.withoutBulk(ctx, claim, err)
-	}
-	if err != nil {
-		return 0, err
-	}
-	s.step("uploaded")
-	if err := s.Mirror.NoteClaim(ctx, claim.ID, job.ID, "job"); err != nil {
-		return 0, err
-	}
-	s.step("job noted")
-	if _, err := s.client.CloseIngest(ctx, job.ID); err != nil {
-		return 0, err // the next piece finds out whether it was closed
-	}
-	s.step("job closed")
-	return pollFirst, nil
 }
 
 // withoutBulk lets a claim go by collections, because the org does not take it in one.
@@ -138,6 +146,10 @@ const (
 
 // tendJob looks how far a claim's Bulk job is, and settles its rows once it has ended.
 func (s *sender) tendJob(ctx context.Context, claim mirror.Claim) (time.Duration, error) {
+	// First what others did, then how far the job is: what it came over since is known.
+	if err := s.watch(ctx, &claim); err != nil {
+		return 0, err
+	}
 	job, err := s.client.IngestJob(ctx, claim.JobID)
 	if isUnsupported(err) {
 		// It is older than the org keeps jobs. Its rows are looked at anew: what was saved is there already.
@@ -211,7 +223,7 @@ func (s *sender) tendJob(ctx context.Context, claim mirror.Claim) (time.Duration
 		}
 	}
 	s.step("results read")
-	more, err := s.readBack(ctx, accepted)
+	more, err := s.readBack(ctx, claim, accepted)
 	if err != nil {
 		return 0, err
 	}
@@ -244,7 +256,7 @@ func (s *sender) refill(snd *sending, r salesforce.IngestResult) {
 }
 
 // readBack reads what a job saved, 2,000 records a call: a job's results do not tell what Salesforce made of the values, nor the stamps.
-func (s *sender) readBack(ctx context.Context, accepted map[sobject.ID]*sending) ([]mirror.Settlement, error) {
+func (s *sender) readBack(ctx context.Context, claim mirror.Claim, accepted map[sobject.ID]*sending) ([]mirror.Settlement, error) {
 	if len(accepted) == 0 {
 		return nil, nil
 	}
@@ -263,8 +275,12 @@ func (s *sender) readBack(ctx context.Context, accepted map[sobject.ID]*sending)
 	}
 	var done []mirror.Settlement
 	for id, snd := range accepted {
+		r := found[id]
+		if r != nil && claim.Operation == mirror.Update {
+			s.keepMet(claim.Watch, snd, r)
+		}
 		d := snd.done
-		if r := found[id]; r != nil {
+		if r != nil {
 			d.Stamp = r.stamp
 			for name := range fields {
 				if v, ok := r.values[name]; ok {

@@ -67,7 +67,7 @@ func (s *sender) sendInserts(ctx context.Context, claim mirror.Claim) (time.Dura
 	if wait, err := s.byCollections(ctx, claim, joined); err != nil || wait > 0 {
 		return wait, err
 	}
-	return s.write(ctx, claim, out)
+	return s.write(ctx, claim, out, time.Time{})
 }
 
 // prepare makes of new rows what Salesforce is to get, and settles those that the admin does not want there.
@@ -85,8 +85,10 @@ func (s *sender) prepare(claim mirror.Claim) (out []*sending, done []mirror.Sett
 				continue
 			} else if writable && f.Createable {
 				snd.fields[f.Name] = v
-			} else {
+			} else if s.leftOut(f) {
 				snd.done.Conflicts = append(snd.done.Conflicts, notSent(name, nil, v, nil))
+			} else {
+				snd.done.Apart = append(snd.done.Apart, s.notWritable(name))
 			}
 		}
 		for name, text := range s.object.CreateDefaults {
@@ -496,6 +498,7 @@ func (s *sender) link(ctx context.Context, claim mirror.Claim, linked map[*sendi
 		}
 		join, over := s.decide(claim, c, r)
 		join.done.Conflicts = append(join.done.Conflicts, snd.done.Conflicts...)
+		join.done.Apart = append(join.done.Apart, snd.done.Apart...)
 		if over && join.done.Outcome == mirror.Refused {
 			done = append(done, join.done)
 			continue

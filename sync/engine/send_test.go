@@ -533,20 +533,118 @@ func TestLocksAndBadRows(t *testing.T) {
 	w.equalObject("Lead")
 }
 
-// A right to write that was taken away since the describe costs the field, not the record.
+// A right to write that was taken away since the describe costs the field, not the record: it is refused with the reason, the rest goes, and once
+// the right is back it goes too.
 func TestAFieldThatMayNotBeWritten(t *testing.T) {
 	t.Parallel()
 	w := sendWorld(t, sendSmall)
 	id := w.ids("Lead")[2]
-	w.exec(`UPDATE salesforce.lead SET title = 'Kept', city = 'Barred' WHERE sfid = $1`, id)
 	was := w.there("Lead", id, "City")
-	w.org.Fault(simorg.Fault{Row: true, Object: "Lead", ID: id, Field: "City", Code: "INVALID_FIELD_FOR_INSERT_UPDATE", Message: "Unable to create/update fields: City.", Fields: []string{"City"}})
+	row := scalar[int64](w, `SELECT id FROM salesforce.lead WHERE sfid = $1`, id)
+	refused := func(when, words string) {
+		t.Helper()
+		if title, city := w.there("Lead", id, "Title"), w.there("Lead", id, "City"); title != when || city != was {
+			t.Errorf("%s: the title is %q and the city %q in Salesforce", when, title, city)
+		}
+		if code, message := w.refusal("Lead", row); code != "INVALID_FIELD_FOR_INSERT_UPDATE" || !strings.Contains(message, words) {
+			t.Errorf("%s: %s: %s", when, code, message)
+		}
+		if got := scalar[string](w, `SELECT city || '|' || (SELECT details->'changed'->>'City' FROM mirror.refused WHERE row_id = $1 AND object = 'Lead') FROM salesforce.lead WHERE id = $1`, row); got != "Barred|Barred" {
+			t.Errorf("%s: kept is %q", when, got)
+		}
+	}
+	w.exec(`UPDATE salesforce.lead SET title = 'Between', city = 'Barred' WHERE sfid = $1`, id)
+	w.org.Fault(simorg.Fault{Row: true, Object: "Lead", ID: id, Field: "City", Code: "INVALID_FIELD_FOR_INSERT_UPDATE", Message: "Unable to create/update fields: City.", Fields: []string{"City"}, Count: 1})
 	sent, _, conflicts, _ := sends(w.cycle())
-	if sent != 1 || conflicts != 1 || w.there("Lead", id, "Title") != "Kept" || w.there("Lead", id, "City") != was {
-		t.Errorf("%d sent, %d conflicts, title %q, city %q", sent, conflicts, w.there("Lead", id, "Title"), w.there("Lead", id, "City"))
+	if sent != 1 || conflicts != 0 {
+		t.Errorf("%d sent, %d conflicts", sent, conflicts)
+	}
+	refused("Between", "Unable to create/update fields: City.")
+
+	// The describe says so too. An edit of another field asks for all of the row again.
+	w.must(w.org.SetUserSees(w.connection().UserName, "Lead", "City", simorg.SeesReadOnly))
+	w.exec(`UPDATE salesforce.lead SET title = 'Described' WHERE sfid = $1`, id)
+	w.cycle()
+	refused("Described", "no longer lets the connected user write City")
+	if n := scalar[int](w, `SELECT count(*) FROM mirror.open_conflicts`); n != 0 {
+		t.Errorf("%d conflicts are kept", n)
+	}
+	w.must(w.org.SetUserSees(w.connection().UserName, "Lead", "City", simorg.SeesAll))
+	w.exec(`SELECT mirror.retry_refused(ARRAY(SELECT id FROM mirror.refused), 'test')`)
+	w.cycle()
+	if got := w.there("Lead", id, "City"); got != "Barred" || w.backlog() != 0 {
+		t.Errorf("with the right back the city is %q, and %d wait", got, w.backlog())
 	}
 	w.cycle()
 	w.equalObject("Lead")
+}
+
+// A record that was deleted here is taken for deleted in Salesforce only on its word. One that the user no longer sees may be alive: the deletion
+// is refused, and goes once it is seen again.
+func TestDeletingWhatIsHidden(t *testing.T) {
+	t.Parallel()
+	w := sendingWorld(newOtherWorld(t, otherSmall), func(w *world) { w.exec(`UPDATE admin.objects SET delete_allowed = true WHERE name = 'Contact'`) })
+	contacts := w.ids("Contact")
+	hidden, erased, binned, late := contacts[1], contacts[2], contacts[3], contacts[4]
+	rows := map[string]int64{}
+	for _, id := range contacts[1:5] {
+		rows[id] = scalar[int64](w, `SELECT id FROM salesforce.contact WHERE sfid = $1`, id)
+	}
+	w.exec(`DELETE FROM salesforce.contact WHERE sfid = ANY($1)`, contacts[1:5])
+	w.other.Conceal("Contact", hidden)
+	w.other.Conceal("Contact", late)
+	w.other.Erase("Contact", erased)
+	w.other.Write("Contact", binned, map[string]any{"IsDeleted": true})
+	_, refused, _, _ := sends(w.cycle())
+	if refused != 2 {
+		t.Errorf("%d refused, want the two that are hidden", refused)
+	}
+	for _, id := range []string{hidden, late} {
+		if code, message := w.refusal("Contact", rows[id]); code != "RECORD_NOT_VISIBLE" || !strings.Contains(message, "it is hidden, or was removed for good") {
+			t.Errorf("of a hidden contact: %s: %s", code, message)
+		}
+	}
+	for _, id := range []string{erased, binned} {
+		if got := scalar[string](w, `SELECT outcome FROM mirror.settled WHERE sfid = $1`, id); got != "already" {
+			t.Errorf("of a deleted contact it says %q", got)
+		}
+	}
+	w.other.Reveal("Contact", late)
+	w.exec(`SELECT mirror.retry_refused(ARRAY(SELECT id FROM mirror.refused WHERE sfid = $1), 'test')`, late)
+	w.exec(`SELECT mirror.drop_refused(ARRAY(SELECT id FROM mirror.refused WHERE sfid = $1), 'test', 'Kept')`, hidden)
+	w.cycle()
+	if w.there("Contact", late, "IsDeleted") != "true" || w.backlog() != 0 {
+		t.Errorf("seen again, the contact is not deleted; %d wait", w.backlog())
+	}
+	if n := scalar[int](w, `SELECT count(*) FROM salesforce.contact WHERE sfid = $1`, hidden); n != 1 {
+		t.Errorf("the row of the dropped deletion is there %d times", n)
+	}
+}
+
+// What waits for a row that Salesforce refused causes no run, is told with the row it waits for, and goes once that one does.
+func TestAChildOfARefusedRowWaits(t *testing.T) {
+	t.Parallel()
+	w := sendWorld(t, sendSmall)
+	lead := w.insert(`INSERT INTO salesforce.lead (lastname) VALUES ('No company')`)
+	campaign := w.ids("Campaign")[0]
+	member := w.insert(`INSERT INTO salesforce.campaignmember (campaignid, leadid) VALUES ($1, $2)`, campaign, fmt.Sprintf("local:%d", lead))
+	w.cycle()
+	if code, message := w.refusal("Lead", lead); code != "REQUIRED_FIELD_MISSING" {
+		t.Fatalf("%s: %s", code, message)
+	}
+	for _, r := range w.cycle() {
+		if r.Kind == models.RunSend {
+			t.Errorf("a run of %s was made, and nothing can be sent", r.Object)
+		}
+	}
+	if got := scalar[string](w, `SELECT concat_ws(' ', object, row_id, parent_object, parent_id) FROM mirror.held_up`); got != fmt.Sprintf("CampaignMember %d Lead %d", member, lead) {
+		t.Errorf("held up is %q", got)
+	}
+	w.exec(`UPDATE salesforce.lead SET company = 'Now' WHERE id = $1`, lead)
+	w.cycle()
+	if id := w.sfid("campaignmember", member); w.there("CampaignMember", id, "CampaignId") != campaign {
+		t.Errorf("the member is %q", id)
+	}
 }
 
 // What was edited of a record that is gone in Salesforce: not resurrected unless that is set; of the loser of a merge and of a converted lead it

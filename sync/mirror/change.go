@@ -51,7 +51,14 @@ type Claim struct {
 	JobID     string // a Bulk ingest job, once it was made: see NoteClaim
 	Step      string // the sender's own word for how far it is
 	MadeAt    time.Time
+	Watch     Watch    // of its Bulk job
 	Changes   []Change // of OpenClaims: nil
+}
+
+// Watch is what the sender has seen of other people's edits in Salesforce while a claim's Bulk job was under way: see NoteWatch.
+type Watch struct {
+	Since time.Time                     `json:"since,omitzero"` // by the org's clock, what was read last
+	Met   map[string]map[string]*string `json:"met,omitempty"`  // by sfid and API name, what others set a field to that the job sets too
 }
 
 // Outcome says what became of a change.
@@ -99,6 +106,9 @@ type Settlement struct {
 	// Conflicts are the fields on which both sides had changed. With Winner empty the field waits for a person: it leaves the
 	// outbox, keeps its local value, and nothing else of the record waits with it.
 	Conflicts []Conflict
+	// Apart are fields that Salesforce does not take while it takes the rest: they stay in the outbox as an edit of their own, refused.
+	// Of a change that leaves the outbox.
+	Apart []Apart
 
 	// Of a refusal.
 	Code, Message string
@@ -109,6 +119,9 @@ type Settlement struct {
 	By      string    // of Dropped: who decided
 	Reason  string    // of Dropped, Restored, Superseded: why, in a sentence
 }
+
+// Apart is one field that is refused alone.
+type Apart struct{ Field, Code, Message string }
 
 // Conflict is one field that both sides changed since they last agreed; values as in Change.
 type Conflict struct {

@@ -361,10 +361,10 @@ func supersede(ctx context.Context, tx pgx.Tx, object string, runID int64, edits
 	return tx.SendBatch(ctx, &b).Close()
 }
 
-const claimColumns = `id::text, object, run_id, operation, job_id, step, made_at`
+const claimColumns = `id::text, object, run_id, operation, job_id, step, made_at, watch`
 
 func scanClaim(row pgx.Row) (c Claim, err error) {
-	err = row.Scan(&c.ID, &c.Object, &c.RunID, &c.Operation, &c.JobID, &c.Step, &c.MadeAt)
+	err = row.Scan(&c.ID, &c.Object, &c.RunID, &c.Operation, &c.JobID, &c.Step, &c.MadeAt, &c.Watch)
 	c.MadeAt = c.MadeAt.UTC()
 	return c, err
 }
@@ -447,16 +447,29 @@ func (db *DB) NoteClaim(ctx context.Context, claim, jobID, step string) error {
 	return nil
 }
 
+// NoteWatch keeps what was seen of others' edits while a claim's job is under way. ErrNoClaim if it was settled meanwhile.
+func (db *DB) NoteWatch(ctx context.Context, claim string, w Watch) error {
+	tag, err := db.pool.Exec(ctx, `UPDATE mirror.claims SET watch = $2 WHERE id::text = $1`, claim, w)
+	if err == nil && tag.RowsAffected() == 0 {
+		err = ErrNoClaim
+	}
+	if err != nil {
+		return fmt.Errorf("note what others changed while claim %s is sent: %w", claim, err)
+	}
+	return nil
+}
+
 // Backlog counts rows of which something waits to be sent, by the operation that it comes to: what a preview shows.
 type Backlog struct {
 	Object                    string
 	Inserts, Updates, Deletes int64
 }
 
-// Backlogs counts what waits, object by object, without claiming it. What was refused is not in it.
+// Backlogs counts what waits, object by object, without claiming it. What was refused is not in it, nor what waits for that.
 func (db *DB) Backlogs(ctx context.Context) ([]Backlog, error) {
 	rows, err := db.pool.Query(ctx, `SELECT object, count(*) FILTER (WHERE new AND NOT gone), count(*) FILTER (WHERE NOT new AND NOT gone), count(*) FILTER (WHERE NOT new AND gone)
-		FROM (SELECT object, row_id, bool_and(sfid IS NULL) AS new, bool_or(operation = 'delete') AS gone FROM mirror.outbox WHERE state <> 'refused' GROUP BY object, row_id) r
+		FROM (SELECT object, row_id, bool_and(sfid IS NULL) AS new, bool_or(operation = 'delete') AS gone FROM mirror.outbox WHERE state <> 'refused'
+			AND (object, row_id) NOT IN (SELECT object, row_id FROM mirror.held_up) GROUP BY object, row_id) r
 		GROUP BY object ORDER BY object`)
 	if err != nil {
 		return nil, fmt.Errorf("count what waits to be sent: %w", err)

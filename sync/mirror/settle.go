@@ -104,6 +104,8 @@ type settling struct {
 	cells  map[string]json.RawMessage // of the row that was the same record
 	theirs []string                   // columns that were edited in that row, and not in this one
 	merged bool
+
+	apartChanged, apartBase map[string]json.RawMessage // what is refused alone
 }
 
 // rowNow is a row of the object's table as it is, locked.
@@ -117,7 +119,7 @@ func (s *settlement) run(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	for _, step := range []func(context.Context) error{
-		s.lock, s.closeRefusals, s.merge, s.restore, s.move, s.keepConflicts, s.findPending, s.write,
+		s.lock, s.closeRefusals, s.setApart, s.merge, s.restore, s.move, s.keepConflicts, s.findPending, s.write,
 		s.refuse, s.account, s.tellChildren, s.tidy,
 	} {
 		if err := step(ctx); err != nil {
@@ -545,6 +547,9 @@ func cellJSON(k kind, value *string) (json.RawMessage, bool) {
 func (s *settlement) refuse(ctx context.Context) error {
 	var b pgx.Batch
 	for _, l := range s.list {
+		if len(l.Apart) > 0 && l.Outcome.leaves() {
+			s.refuseApart(&b, l)
+		}
 		if l.Outcome != Refused {
 			continue
 		}

@@ -274,7 +274,8 @@ func TestUpdateAndRead(t *testing.T) {
 		code                  string
 		plain                 int64
 	}{
-		"both": {composite: say(200, `{"compositeResponse":[{"body":[{"id":"`+id+`","success":true,"errors":[]}],"httpHeaders":{},"httpStatusCode":200,"referenceId":"w"},
+		"both": {composite: say(200, `{"compositeResponse":[{"body":[{"attributes":{"type":"Contact"},"Id":"`+id+`","SystemModstamp":"2026-11-19T17:38:59.000+0000"}],"httpStatusCode":200,"referenceId":"b"},
+			{"body":[{"id":"`+id+`","success":true,"errors":[]}],"httpHeaders":{},"httpStatusCode":200,"referenceId":"w"},
 			{"body":[{"attributes":{"type":"Contact"},"Id":"`+id+`","SystemModstamp":"2026-11-20T17:38:59.000+0000"},null],"httpHeaders":{},"httpStatusCode":200,"referenceId":"r"}]}`), read: 1},
 		"written, and not read": {composite: say(200, `{"compositeResponse":[{"body":[{"id":"`+id+`","success":true,"errors":[]}],"httpHeaders":{},"httpStatusCode":200,"referenceId":"w"},
 			{"body":[{"errorCode":"NOT_FOUND","message":"x"}],"httpHeaders":{},"httpStatusCode":404,"referenceId":"r"}]}`)},
@@ -302,11 +303,17 @@ func TestUpdateAndRead(t *testing.T) {
 				records[0].Fields["LastName"] = Text(c.text)
 				defer func() { records[0].Fields["LastName"] = Text("Doe") }()
 			}
-			read := 0
+			read, before := 0, 0
 			for range 2 {
-				read = 0
+				read, before = 0, 0
 				plain.Store(0)
-				got, err := o.client.UpdateAndRead(t.Context(), "Contact", records, columns, Sending{}, func([][]byte) error { read++; return nil })
+				got, err := o.client.UpdateAndRead(t.Context(), "Contact", records, columns, Sending{}, func(cells [][]byte) error {
+					if !strings.HasPrefix(string(cells[1]), "2026-11-19") {
+						t.Errorf("read before the write: %s", cells[1])
+					}
+					before++
+					return nil
+				}, func([][]byte) error { read++; return nil })
 				if c.code != "" {
 					if !HasCode(err, c.code) {
 						t.Errorf("%+v, %v", got, err)
@@ -317,7 +324,7 @@ func TestUpdateAndRead(t *testing.T) {
 					t.Errorf("%+v, %v", got, err)
 				}
 			}
-			if read != c.read || plain.Load() != c.plain {
+			if read != c.read || before != c.read || plain.Load() != c.plain {
 				t.Errorf("%d read and %d plain calls, want %d and %d", read, plain.Load(), c.read, c.plain)
 			}
 		})

@@ -147,10 +147,11 @@ func eachRecord(body []byte, columns []string, each func([][]byte) error) (whole
 	return true, eachOf(answer.Records, columns, each)
 }
 
-// UpdateAndRead is UpdateRecords, and reads the records back by the same call, where the org takes both together: what it made of the values,
-// and its stamps. read is called with the cells of those that came; none come where the org does not, or where an outcome has to be asked for anew.
+// UpdateAndRead is UpdateRecords, and reads the records by the same call, where the org takes all together: right before it writes them, and
+// after it, what it made of the values, and its stamps. before and after are called with the cells of those that came; none come where the org
+// does not, or where an outcome has to be asked for anew.
 // https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_composite.htm
-func (c *Client) UpdateAndRead(ctx context.Context, object string, records []Record, columns []string, how Sending, read func(cells [][]byte) error) ([]CollectionResult, error) {
+func (c *Client) UpdateAndRead(ctx context.Context, object string, records []Record, columns []string, how Sending, before, after func(cells [][]byte) error) ([]CollectionResult, error) {
 	if c.noComposite.Load() || c.noTogether.Load() || c.noCollections.Load() || len(records) == 0 || len(records) > CollectionMax {
 		return c.UpdateRecords(ctx, records, how)
 	}
@@ -177,9 +178,11 @@ func (c *Client) UpdateAndRead(ctx context.Context, object string, records []Rec
 		HTTPHeaders map[string]string `json:"httpHeaders,omitempty"`
 		Body        any               `json:"body"`
 	}
+	read := map[string]any{"ids": ids, "fields": columns}
 	payload, err := json.Marshal(map[string]any{"allOrNone": false, "compositeRequest": []part{
+		{http.MethodPost, path + "/composite/sobjects/" + url.PathEscape(object), "b", nil, read},
 		{http.MethodPatch, path + "/composite/sobjects", "w", headers, map[string]any{"allOrNone": how.AllOrNone, "records": records}},
-		{http.MethodPost, path + "/composite/sobjects/" + url.PathEscape(object), "r", nil, map[string]any{"ids": ids, "fields": columns}},
+		{http.MethodPost, path + "/composite/sobjects/" + url.PathEscape(object), "r", nil, read},
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)
@@ -231,8 +234,13 @@ func (c *Client) UpdateAndRead(ctx context.Context, object string, records []Rec
 		return nil, &APIError{Op: op, Code: CodeMalformedReply, Message: malformed(err)}
 	}
 	results, err := c.collectionResults(op, ids, answer)
-	if back, ok := parts["r"]; err == nil && ok && back.HTTPStatusCode == http.StatusOK {
-		err = eachOf(back.Body, columns, read)
+	for _, of := range []struct {
+		part string
+		each func([][]byte) error
+	}{{"b", before}, {"r", after}} {
+		if part, ok := parts[of.part]; err == nil && ok && part.HTTPStatusCode == http.StatusOK {
+			err = eachOf(part.Body, columns, of.each)
+		}
 	}
 	return results, err
 }
