@@ -472,7 +472,7 @@ func (s *sender) decide(claim mirror.Claim, c mirror.Change, r *remote) (_ *send
 // leftOut tells whether a field is not sent because it is hidden, or by the admin's choice, as opposed to one that is seen and may not be written.
 func (s *sender) leftOut(f sobject.Field) bool {
 	c := s.choices.Of(f.Name)
-	return !f.Synced() || c.Excluded || c.Direction == models.FromSalesforce
+	return f.Name == "" || !f.Synced() || c.Excluded || c.Direction == models.FromSalesforce
 }
 
 const codeNotWritable = "INVALID_FIELD_FOR_INSERT_UPDATE"
