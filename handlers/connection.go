@@ -152,6 +152,15 @@ func (h *Handlers) AnswerUser(w http.ResponseWriter, r *http.Request) error {
 	return redirect(w, r, templates.URLConnection)
 }
 
+// Disconnect forgets the credentials.
+func (h *Handlers) Disconnect(w http.ResponseWriter, r *http.Request) error {
+	if err := h.Models.Disconnect(r.Context(), actor(r)); err != nil {
+		return err
+	}
+	h.flash(r, "connection.disconnected")
+	return redirect(w, r, templates.URLConnection)
+}
+
 // checkConnection checks what was typed; an empty secret means the stored one, where the way of signing in is the same.
 func (h *Handlers) checkConnection(r *http.Request, c *models.Connection) error {
 	l := Locale(r)

@@ -219,16 +219,38 @@ func orgName(c Connection) string {
 	return c.OrgName + " (" + c.OrgID + ")"
 }
 
-// RefuseConnection notes that Salesforce refuses the connection, in its own words.
+// Disconnect forgets every secret of the connection, and stops all reading and sending. The tables and what waits to be sent stay, and go
+// on belonging to the org: whoever connects again goes on where this ended, with a user of the same org.
+func (db *DB) Disconnect(ctx context.Context, actor string) error {
+	return db.tx(ctx, func(tx *gorm.DB) error {
+		now := db.Now()
+		r := tx.Exec(`UPDATE admin.connections SET state = ?, state_at = ?, updated_at = ?, error_code = '', error = '',
+			client_secret = NULL, private_key = NULL, refresh_token = NULL, access_token = NULL, issued_at = NULL WHERE state <> ?`, StateNotConnected, now, now, StateNotConnected)
+		if r.Error != nil {
+			return r.Error
+		}
+		if r.RowsAffected == 0 {
+			return refuse(CodeConflict, "connection.none")
+		}
+		for _, kept := range []string{"admin.pending_connections", "admin.authorizations"} {
+			if err := tx.Exec(`DELETE FROM ` + kept).Error; err != nil {
+				return err
+			}
+		}
+		return db.audit(tx, actor, "connection.disconnect", "", nil)
+	})
+}
+
+// RefuseConnection notes that Salesforce refuses the connection, in its own words. What somebody disconnected stays so.
 func (db *DB) RefuseConnection(ctx context.Context, code, message string) error {
-	return db.gorm.WithContext(ctx).Model(&Connection{}).Where("single").
+	return db.gorm.WithContext(ctx).Model(&Connection{}).Where("single AND state <> ?", StateNotConnected).
 		Updates(map[string]any{"state": StateRefused, "error_code": code, "error": message, "state_at": db.Now()}).Error
 }
 
 // ConnectionWorks notes that Salesforce accepts the connection again.
 func (db *DB) ConnectionWorks(ctx context.Context) error {
 	return db.tx(ctx, func(tx *gorm.DB) error {
-		err := tx.Model(&Connection{}).Where("single AND state <> ?", StateConnected).
+		err := tx.Model(&Connection{}).Where("single AND state = ?", StateRefused).
 			Updates(map[string]any{"state": StateConnected, "error_code": "", "error": "", "state_at": db.Now()}).Error
 		if err != nil {
 			return err

@@ -16,6 +16,7 @@ const (
 	URLErrors     = "/errors"
 	URLConnection = "/connection"
 	URLCallback   = "/connection/callback"
+	URLDisconnect = "/connection/disconnect"
 	URLSettings   = "/settings"
 	URLSignIn     = "/sign-in"
 	URLSignOut    = "/sign-out"

@@ -175,6 +175,7 @@ func (s *Server) routes() http.Handler {
 					r.Use(s.may(models.RoleAdmin))
 					r.With(s.limit(10)).Post(templates.URLConnection, do(h.SaveConnection))
 					r.Get(templates.URLCallback, do(h.FinishConnection))
+					r.Post(templates.URLDisconnect, do(h.Disconnect))
 					r.Post(templates.URLConnection+"/user/{verb}", do(h.AnswerUser))
 					r.With(s.limit(10)).Post(templates.URLLook, do(h.LookForObjects))
 					r.Post("/objects/{name}/fields", do(h.SaveFields))

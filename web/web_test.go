@@ -10,10 +10,12 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-chi/chi/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tandem-sync/tandem/models"
@@ -28,6 +30,7 @@ type site struct {
 	models *models.DB
 	pool   *pgxpool.Pool
 	server *httptest.Server
+	routes chi.Routes
 	refuse error  // what the connection test answers
 	user   string // the id of the user that the connection test finds; empty: it does not say
 }
@@ -95,6 +98,7 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	s.server = httptest.NewServer(app.Handler())
+	s.routes, _ = app.Handler().(chi.Routes)
 	t.Cleanup(s.server.Close)
 	return s
 }
@@ -340,6 +344,95 @@ func TestRoles(t *testing.T) {
 	}
 	if _, body, _ := operator.get("/settings"); strings.Contains(body, "invite-form") {
 		t.Error("an operator is shown the invitation")
+	}
+}
+
+// Each address of the table is open to whom it should be and to nobody below: an address that nobody thought of is an admin's.
+func TestEachAddressHasItsRole(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.connect()
+	s.mirrored()
+	everybody := strings.Fields(`GET/ GET/objects GET/objects/{name} GET/objects/{name}/fields GET/history GET/history.csv GET/runs/{id} GET/errors GET/errors.csv GET/conflicts GET/conflicts.csv
+		GET/approvals GET/records GET/records/{name}/{id} GET/connection GET/settings POST/settings/language`)
+	operators := strings.Fields(`POST/sync POST/pause POST/resume POST/objects/{name}/resync POST/objects/{name}/check POST/objects/{name}/mend POST/objects/{name}/pause POST/objects/{name}/resume POST/runs/{id}/cancel
+		POST/notices/seen POST/errors/retry POST/errors/drop POST/conflicts/seen POST/conflicts/{id} GET/records/{name}/new POST/records/{name}/new GET/records/{name}/lookup/{column} GET/records/{name}/{id}/edit POST/records/{name}/{id}/edit`)
+	open := strings.Fields(`GET/healthz GET/readyz GET/live GET/sign-in POST/sign-in POST/sign-out GET/set-up/{token} POST/set-up/{token} GET/reset-password/{token} POST/reset-password/{token}`)
+	viewer, operator := s.signedIn(models.RoleViewer), s.signedIn(models.RoleOperator)
+	fill := strings.NewReplacer("{name}", "Lead", "{id}", "1", "{column}", "ownerid", "{verb}", "drop")
+	admins := 0
+	err := chi.Walk(s.routes, func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
+		key := method + route
+		if slices.Contains(open, key) || strings.HasSuffix(route, "*") || strings.HasPrefix(route, "/metrics") {
+			return nil
+		}
+		asks := func(p *person) int {
+			if method == http.MethodGet {
+				status, _, _ := p.get(fill.Replace(route))
+				return status
+			}
+			status, _, _ := p.post(fill.Replace(route), url.Values{})
+			return status
+		}
+		viewerMay, operatorMay := slices.Contains(everybody, key), slices.Contains(everybody, key) || slices.Contains(operators, key)
+		if !operatorMay {
+			admins++
+		}
+		if got := asks(viewer); (got != http.StatusForbidden) != viewerMay {
+			t.Errorf("%s answers a viewer with %d", key, got)
+		}
+		if got := asks(operator); (got != http.StatusForbidden) != operatorMay {
+			t.Errorf("%s answers an operator with %d", key, got)
+		}
+		return nil
+	})
+	if err != nil || admins < 15 {
+		t.Errorf("found %d addresses for admins alone, %v", admins, err)
+	}
+}
+
+// Who disconnects leaves no secret behind; the tables, and the org that they belong to, stay; nothing that is still under way connects
+// again, and connecting again goes on.
+func TestDisconnect(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.connect()
+	ctx := t.Context()
+	p := s.signedIn(models.RoleAdmin)
+	if _, body, _ := p.get("/connection"); !strings.Contains(body, `data-testid="disconnect-yes"`) {
+		t.Error("the page has no way to disconnect")
+	}
+	if status, _, to := p.post("/connection/disconnect", nil); status != http.StatusSeeOther || to != "/connection" {
+		t.Fatalf("disconnecting answered %d to %s", status, to)
+	}
+	if err := errors.Join(s.models.RefuseConnection(ctx, "x", "from a run that was under way"), s.models.ConnectionWorks(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.models.Connection(ctx)
+	if err != nil || c.State != models.StateNotConnected || !c.ClientSecret.Empty() || !c.PrivateKey.Empty() || !c.RefreshToken.Empty() || !c.AccessToken.Empty() || c.OrgID != "00D1" {
+		t.Errorf("kept: %s of %s, %v", c.State, c.OrgID, err)
+	}
+	for _, lang := range []string{"en", "fr"} {
+		_, body, _ := p.get("/", "Accept-Language", lang)
+		has(t, "the overview in "+lang, body, `data-testid="not-connected"`, `data-testid="object-row-Lead"`)
+		hasNot(t, "the overview in "+lang, body, `data-testid="sync-now"`, `data-testid="resync-Lead"`)
+		_, body, _ = p.get("/connection", "Accept-Language", lang)
+		has(t, "the connection page in "+lang, body, `data-testid="disconnected"`)
+		hasNot(t, "the connection page in "+lang, body, `data-testid="disconnect"`, `data-testid="connected-as"`)
+	}
+	if status, _, _ := p.post("/connection/disconnect", nil); status != http.StatusConflict {
+		t.Errorf("disconnecting twice answered %d", status)
+	}
+	form := url.Values{"auth": {"client-credentials"}, "login_url": {"acme.my.salesforce.com"}, "client_id": {"key"}}
+	if status, _, _ := p.post("/connection", form); status != http.StatusUnprocessableEntity {
+		t.Errorf("connecting without a secret answered %d", status)
+	}
+	form.Set("client_secret", secret)
+	if status, _, _ := p.post("/connection", form); status != http.StatusSeeOther {
+		t.Errorf("connecting again answered %d", status)
+	}
+	if c, err := s.models.Connection(ctx); err != nil || c.State != models.StateConnected {
+		t.Errorf("after connecting again it is %s, %v", c.State, err)
 	}
 }
 

@@ -95,6 +95,8 @@ func (p *Program) await(ctx context.Context, db *models.DB, over func() (bool, e
 			}
 			held := ""
 			switch {
+			case s.Connection.State == models.StateNotConnected:
+				return &models.Error{Code: models.CodeConflict, Message: "sync.not_connected"}
 			case s.Connection.State == models.StateRefused:
 				return &models.Error{Code: models.CodeRefused, Message: "sync.refused", Params: map[string]string{"message": s.Connection.Error}}
 			case s.Cycle.Workers == 0:

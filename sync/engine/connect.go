@@ -279,6 +279,9 @@ func (t Tester) reportObjects(report *models.ConnectionReport, objects []salesfo
 	if len(readOnly) > 0 {
 		report.Add("check.read_only", models.CheckLook, "objects", list(readOnly))
 	}
+	if slices.Contains(readOnly, "Campaign") {
+		report.Add("check.marketing_user", models.CheckLook)
+	}
 	if len(hidden) > 0 {
 		report.Add("check.hidden_objects", models.CheckLook, "objects", list(hidden))
 	}

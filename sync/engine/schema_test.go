@@ -2,7 +2,9 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -610,13 +612,16 @@ func TestAnotherUserOfTheSameOrg(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := w.org.RunAs(user); err != nil {
+	if err := errors.Join(w.org.SetUserSees(user, "Campaign", "", simorg.SeesReadOnly), w.org.RunAs(user)); err != nil {
 		t.Fatal(err)
 	}
 	tester := engine.Tester{AllowLocalOrg: true, Log: w.config.Log}
 	c, err := tester.Test(ctx, models.Connection{LoginURL: w.server.URL, Auth: models.AuthClientCredentials, ClientID: simorg.DefaultClientID, ClientSecret: models.NewSecret(simorg.DefaultClientSecret)})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(c.Report.Checks, func(c models.Check) bool { return c.Key == "check.marketing_user" }) {
+		t.Errorf("the check of a user who may not write campaigns does not say what that takes: %+v", c.Report.Checks)
 	}
 	if err := w.models.SaveConnection(ctx, c, "test"); err == nil || !strings.Contains(err.Error(), "connection.other_user") {
 		t.Fatalf("saving answered %v", err)

@@ -94,7 +94,7 @@ func TestKeysAndSentencesFit(t *testing.T) {
 var notKeys = map[string]bool{
 	"user.invite": true, "user.remove": true, "user.reset_password": true, "user.first_admin": true, "user.password": true,
 	"connection.save": true, "object.enable": true, "object.disable": true, "sync.pause": true, "sync.resume": true, "sync.now": true,
-	"field.save": true, "connection.hold": true, "connection.drop": true, "objects.look": true, "object.filter": true,
+	"field.save": true, "connection.hold": true, "connection.disconnect": true, "connection.drop": true, "objects.look": true, "object.filter": true,
 	"run.cancel": true, "icon.svg": true, "tandem.css": true, "secret.key": true, "simorg.journal": true, "user.role": true,
 }
 
