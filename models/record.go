@@ -150,6 +150,7 @@ type Record struct {
 	Story     []StoryEvent
 	Links     map[string]RecordLine // what its references point to, by column, where that is here
 	Merged    *Candidate            // what it became
+	WaitsFor  []RecordLine          // rows that Salesforce refused, and that must be there before this one can go
 }
 
 // Record gives a record by its local id or Salesforce's; ErrNotFound if there is none.
@@ -180,7 +181,36 @@ func (db *DB) Record(ctx context.Context, object, key string) (Record, error) {
 	if err := db.links(ctx, &r); err != nil {
 		return r, err
 	}
+	if err := db.waitsFor(ctx, &r); err != nil {
+		return r, err
+	}
 	return r, db.story(ctx, &r)
+}
+
+// waitsFor finds the refused rows that hold the record's changes up.
+func (db *DB) waitsFor(ctx context.Context, r *Record) error {
+	var parents []struct {
+		ParentObject string
+		ParentID     int64 `gorm:"column:parent_id"`
+	}
+	err := db.gorm.WithContext(ctx).Raw(`SELECT parent_object, parent_id FROM mirror.held_up WHERE object = ? AND row_id = ? ORDER BY parent_object, parent_id LIMIT ?`, r.Described.Object, r.ID, linksMax).Scan(&parents).Error
+	if err != nil {
+		return err
+	}
+	for _, p := range parents {
+		d, err := db.Described(ctx, p.ParentObject)
+		if err != nil {
+			return err
+		}
+		names, err := db.recordNames(ctx, d, []int64{p.ParentID}, nil)
+		if err != nil {
+			return err
+		}
+		for _, n := range names {
+			r.WaitsFor = append(r.WaitsFor, RecordLine{Object: p.ParentObject, ID: n.ID, SFID: n.SFID, Name: n.Name})
+		}
+	}
+	return nil
 }
 
 // readRecord reads the row; lock is SQL that locks it.

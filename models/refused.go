@@ -88,6 +88,7 @@ func (f RefusalFilter) narrow(q *gorm.DB) *gorm.DB {
 type Cause struct {
 	Cause, Object, Direction, Code string
 	Count                          int64
+	HeldUp                         int64 `gorm:"-"` // other rows whose changes wait for these
 	First, Last                    time.Time
 	Message                        string    // one of theirs
 	Same                           bool      // all of them have that message
@@ -117,7 +118,22 @@ func (db *DB) Causes(ctx context.Context, f RefusalFilter, causes, rows int) ([]
 	if err := db.tellRefusals(ctx, found); err != nil {
 		return nil, err
 	}
+	var held []struct {
+		Cause string
+		Rows  int64
+	}
+	err = f.narrow(db.gorm.WithContext(ctx).Table("mirror.refused_by_cause AS r")).Where("cause IN ? AND direction = ?", wanted, RefusedOut).
+		Joins("JOIN (SELECT object AS child, row_id AS child_row, parent_object, parent_id FROM mirror.held_up) h ON h.parent_object = r.object AND h.parent_id = r.row_id").
+		Select("cause, count(DISTINCT (child, child_row)) AS rows").Group("cause").Scan(&held).Error
+	if err != nil {
+		return nil, err
+	}
 	for i := range list {
+		for _, h := range held {
+			if h.Cause == list[i].Cause {
+				list[i].HeldUp = h.Rows
+			}
+		}
 		for _, r := range found {
 			if r.Cause == list[i].Cause {
 				list[i].Rows = append(list[i].Rows, r)

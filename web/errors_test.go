@@ -54,6 +54,14 @@ func TestErrorsByCause(t *testing.T) {
 	if _, body, _ := p.get("/errors", "Accept-Language", "fr"); !strings.Contains(body, "Une règle de validation de Salesforce refuse la modification") {
 		t.Error("the advice is not told in French")
 	}
+	// Another row waits for one of them: both say so.
+	child := ask[int64](s, `SELECT max(row_id) FROM mirror.outbox`)
+	s.exec(`INSERT INTO mirror.outbox (object, row_id, operation, changed, made_by) SELECT 'Lead', id, 'update', '{}', 'x' FROM salesforce.lead WHERE sfid = $1`, leadID)
+	s.exec(`INSERT INTO mirror.links (object, row_id, column_name, parent_object, parent_id) SELECT 'Lead', id, 'company', 'Lead', $2 FROM salesforce.lead WHERE sfid = $1`, leadID, child)
+	_, body, _ = p.get("/errors")
+	has(t, "the page", body, "1 other change waits for this one")
+	_, body, _ = p.get("/records/Lead/" + leadID)
+	has(t, "the record that waits", body, "waits for a record that Salesforce refused", `href="/records/Lead/`+strconv.FormatInt(child, 10)+`"`)
 	for query, want := range map[string]int{"?code=" + duplicate: 1, "?direction=in": 1, "?object=Contact": 0, "?from=2020-01-01&to=2020-01-02": 0, "?from=nonsense": 5} {
 		_, body, _ := p.get("/errors" + query)
 		if got := strings.Count(body, `data-testid="cause-`); got != want {
