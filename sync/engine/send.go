@@ -399,7 +399,6 @@ func (s *sender) label() string { return strings.ToLower(s.table.Schema().Label)
 // decide decides field by field what of a change is sent. over means that nothing is, and the change is settled as it says.
 func (s *sender) decide(claim mirror.Claim, c mirror.Change, r *remote) (_ *sending, over bool) {
 	snd := &sending{change: c, fields: map[string]*string{}, done: s.settlement(claim, c, mirror.Accepted), parent: r.parent, remote: r}
-	edited := s.orgTime(c.LastAt)
 	reason, undone := "", true
 	for _, name := range slices.Sorted(maps.Keys(c.Local)) {
 		f, writable := s.field(name)
@@ -421,7 +420,7 @@ func (s *sender) decide(claim mirror.Claim, c mirror.Change, r *remote) (_ *send
 			}
 			continue
 		}
-		switch d := resolve(sides{c.Base[name], c.Local[name], there}, s.rules(name), edited, r.modified); {
+		switch d := resolve(sides{c.Base[name], c.Local[name], there}, s.rules(name), s.orgTime(c.At[name]), r.modified); {
 		case d.verdict == verdictSend:
 			snd.fields[name] = c.Local[name]
 		case d.verdict == verdictAlready:

@@ -202,7 +202,7 @@ func TestBothSidesEdit(t *testing.T) {
 			t.Parallel()
 			w := sendWorld(t, sendSmall, func(w *world) { w.exec(`UPDATE admin.objects SET policy = $1 WHERE name = 'Lead'`, policy) })
 			leads := w.ids("Lead")
-			hereFirst, thereFirst, readBefore, readBetween := leads[5], leads[6], leads[7], leads[8]
+			hereFirst, thereFirst, readBefore, readBetween, otherLast := leads[5], leads[6], leads[7], leads[8], leads[9]
 			here := func(id string) {
 				w.exec(`UPDATE salesforce.lead SET title = 'From here', phone = '+1 555 0100' WHERE sfid = $1`, id)
 			}
@@ -217,12 +217,18 @@ func TestBothSidesEdit(t *testing.T) {
 			here(readBetween)
 			w.cycle()
 			here(hereFirst)
+			here(otherLast)
 			there(thereFirst)
 			time.Sleep(1100 * time.Millisecond) // stamps have whole seconds
 			there(hereFirst)
+			there(otherLast)
 			there(readBetween)
 			here(thereFirst)
 			here(readBefore)
+			// That another field of the record is edited later makes no difference to the title.
+			w.exec(`UPDATE salesforce.lead SET website = 'example.org' WHERE sfid = $1`, otherLast)
+			w.exec(`UPDATE mirror.outbox SET made_at = made_at + interval '1 minute' WHERE sfid = $1 AND changed ? 'website'`, otherLast)
+			titleAt := scalar[time.Time](w, `SELECT made_at FROM mirror.outbox WHERE sfid = $1 AND changed ? 'title'`, otherLast)
 			w.cycle()
 			if got := scalar[string](w, `SELECT title || '/' || city FROM salesforce.lead WHERE sfid = $1`, readBetween); got != "From here/Lyon" {
 				t.Errorf("after reading the row holds %s, want the unsent title and the read city", got)
@@ -230,11 +236,11 @@ func TestBothSidesEdit(t *testing.T) {
 			w.approve(true)
 			w.cycle()
 			// The cycle's run may find that one outside the cycle was faster.
-			if conflicts := scalar[int](w, `SELECT coalesce(sum(conflicts), 0) FROM admin.runs WHERE kind = 'send'`); conflicts != 3 {
-				t.Errorf("%d conflicts, want 3: what was read before the edit met nothing", conflicts)
+			if conflicts := scalar[int](w, `SELECT coalesce(sum(conflicts), 0) FROM admin.runs WHERE kind = 'send'`); conflicts != 4 {
+				t.Errorf("%d conflicts, want 4: what was read before the edit met nothing", conflicts)
 			}
 			byPolicy := map[models.ConflictPolicy]string{models.PolicySalesforce: "From there", models.PolicyLocal: "From here", models.PolicyAsk: "From there", models.PolicyNewest: "From there"}[policy]
-			want := map[string]string{hereFirst: byPolicy, thereFirst: byPolicy, readBetween: byPolicy, readBefore: "From here"}
+			want := map[string]string{hereFirst: byPolicy, thereFirst: byPolicy, readBetween: byPolicy, otherLast: byPolicy, readBefore: "From here"}
 			if policy == models.PolicyNewest {
 				want[thereFirst] = "From here"
 			}
@@ -247,6 +253,9 @@ func TestBothSidesEdit(t *testing.T) {
 				}
 			}
 			w.cycle()
+			if at := scalar[time.Time](w, `SELECT made_at FROM mirror.conflicts WHERE sfid = $1 AND field = 'Title'`, otherLast); !at.Equal(titleAt) {
+				t.Errorf("the conflict tells that the title was edited at %s, want %s", at, titleAt)
+			}
 			for id, title := range want {
 				kept := scalar[string](w, `SELECT coalesce((SELECT concat_ws('|', local, remote, winner) FROM mirror.open_conflicts WHERE sfid = $1 AND field = 'Title'), '')`, id)
 				got := scalar[string](w, `SELECT title FROM salesforce.lead WHERE sfid = $1`, id)

@@ -36,6 +36,9 @@ type Change struct {
 	// Of an insert it is every field that is filled and can be written. Of a deletion it is empty.
 	Local map[string]*string
 
+	// At is when each field of Local was edited last. Another field of the row may have been edited since.
+	At map[string]time.Time
+
 	By, Application string // who made the last edit, and with which program
 	FirstAt, LastAt time.Time
 	Attempts        int // how often it was tried and came back with Retry

@@ -48,7 +48,8 @@ type coalesced struct {
 	edits       []edit
 	sfid        string
 	base, local map[string]json.RawMessage
-	whole       bool // the row's making is not among the edits: all of it is to be sent
+	at          map[string]time.Time // when each of local was edited last
+	whole       bool                 // the row's making is not among the edits: all of it is to be sent
 }
 
 // coalesce makes one change of a row's edits, which come in their order and of which there is at least one. First base and last
@@ -78,7 +79,7 @@ func coalesce(edits []edit) coalesced {
 		tried = tried || e.attempts > 0
 	}
 	c.edits = edits
-	c.base, c.local = map[string]json.RawMessage{}, map[string]json.RawMessage{}
+	c.base, c.local, c.at = map[string]json.RawMessage{}, map[string]json.RawMessage{}, map[string]time.Time{}
 	for _, e := range edits {
 		for name, value := range e.base {
 			if _, ok := c.base[name]; !ok {
@@ -86,7 +87,7 @@ func coalesce(edits []edit) coalesced {
 			}
 		}
 		for name, value := range e.changed {
-			c.local[name] = value
+			c.local[name], c.at[name] = value, e.at
 		}
 	}
 	c.op = Update
@@ -168,7 +169,16 @@ func (w wire) waits(cells map[string]json.RawMessage) bool {
 
 func (w wire) change(c coalesced) Change {
 	first, last := c.edits[0], c.edits[len(c.edits)-1]
-	ch := Change{RowID: first.rowID, SFID: c.sfid, Operation: c.op, Base: w.values(c.base), Local: w.values(c.local), By: last.by, Application: last.application, FirstAt: first.at.UTC(), LastAt: last.at.UTC()}
+	ch := Change{RowID: first.rowID, SFID: c.sfid, Operation: c.op, Base: w.values(c.base), Local: w.values(c.local), By: last.by, Application: last.application, FirstAt: first.at.UTC(), LastAt: last.at.UTC(), At: map[string]time.Time{}}
+	for name := range c.local {
+		if col, ok := w.field[name]; ok {
+			at := last.at // of what an earlier edit wrote that left the outbox long ago
+			if t, ok := c.at[name]; ok {
+				at = t
+			}
+			ch.At[col.field] = at.UTC()
+		}
+	}
 	for _, e := range c.edits {
 		ch.Seqs = append(ch.Seqs, e.seq)
 		ch.Attempts = max(ch.Attempts, e.attempts)

@@ -63,6 +63,20 @@ func TestCoalesce(t *testing.T) {
 	}
 }
 
+// Each field has the time of its own last edit.
+func TestCoalesceKeepsWhenEachFieldWasEdited(t *testing.T) {
+	t.Parallel()
+	at := func(minute int, base, changed string) edit {
+		return edit{operation: Update, sfid: "S", base: cells(base), changed: cells(changed), at: mark.Add(time.Duration(minute) * time.Minute)}
+	}
+	c := coalesce([]edit{at(1, `{"a": 1, "b": 1}`, `{"a": 2, "b": 2}`), at(2, `{"b": 2}`, `{"b": 3}`), at(3, `{"c": null}`, `{"c": 1}`)})
+	got := ""
+	for _, name := range []string{"a", "b", "c"} {
+		got += fmt.Sprintf("%s %.0f ", name, c.at[name].Sub(mark).Minutes())
+	}
+	equal(t, "minutes", got, "a 1 b 2 c 3 ")
+}
+
 func cells(s string) map[string]json.RawMessage {
 	var m map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(s), &m); err != nil {

@@ -378,11 +378,19 @@ func (s *settlement) keepConflicts(ctx context.Context) error {
 				return fmt.Errorf("row %d has a conflict in %q, which is no field of it", l.RowID, c.Field)
 			}
 			clashed = append(clashed, column.name)
+			// Who edited the field, and when: the row's last edit may be of another.
+			edited := last
+			for _, e := range slices.Backward(l.edits) {
+				if _, ok := e.changed[column.name]; ok {
+					edited = e
+					break
+				}
+			}
 			b.Queue(`INSERT INTO mirror.conflicts (object, sfid, field, column_name, base, local, remote, winner, reason, row_id, run_id, made_by, made_at)
 				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 				ON CONFLICT (object, row_id, column_name) WHERE winner = '' AND closed_at IS NULL DO UPDATE SET local = excluded.local, remote = excluded.remote,
 					reason = excluded.reason, run_id = excluded.run_id, made_by = excluded.made_by, made_at = excluded.made_at`,
-				s.object, sfid, column.field, column.name, c.Base, c.Local, c.Remote, c.Winner, c.Reason, l.RowID, l.RunID, last.by, last.at)
+				s.object, sfid, column.field, column.name, c.Base, c.Local, c.Remote, c.Winner, c.Reason, l.RowID, l.RunID, edited.by, edited.at)
 		}
 		if l.Outcome.leaves() {
 			var answered []string
