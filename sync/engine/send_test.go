@@ -373,7 +373,10 @@ func TestCreates(t *testing.T) {
 // Before a person is created, Salesforce is searched: one match is linked, several are told, one of the other object too.
 func TestPeopleAreNotDoubled(t *testing.T) {
 	t.Parallel()
-	w := sendWorld(t, sendSmall)
+	w := sendWorld(t, sendSmall, func(w *world) { w.exec(`UPDATE admin.objects SET create_policy = 'none' WHERE name = 'Lead'`) })
+	unwanted := w.insert(`INSERT INTO salesforce.lead (lastname, company, email) VALUES ('Later', 'A', 'later@x.example')`)
+	w.cycle()
+	w.exec(`UPDATE admin.objects SET create_policy = 'all' WHERE name = 'Lead'`)
 	create := func(object string, fields map[string]any) string {
 		id, err := w.org.Create(object, fields)
 		if err != nil {
@@ -385,7 +388,9 @@ func TestPeopleAreNotDoubled(t *testing.T) {
 	create("Lead", map[string]any{"LastName": "Two", "Company": "A", "Email": "two@x.example"})
 	create("Lead", map[string]any{"LastName": "Two", "Company": "B", "Email": "two@x.example"})
 	contact := create("Contact", map[string]any{"LastName": "Three", "Email": "three@x.example"})
+	w.exec(`UPDATE salesforce.lead SET title = 'Wanted now' WHERE id = $1`, unwanted)
 	w.cycle() // known here too
+	sameAsLater := w.insert(`INSERT INTO salesforce.lead (lastname, company, email) VALUES ('Later', 'B', 'later@x.example')`)
 	late := create("Lead", map[string]any{"LastName": "Late", "Company": "A", "Email": "late@x.example"})
 
 	linked := w.insert(`INSERT INTO salesforce.lead (lastname, company, email, phone) VALUES ('One', 'A', 'ONE@x.example', '+33 1')`)
@@ -422,6 +427,9 @@ func TestPeopleAreNotDoubled(t *testing.T) {
 	}
 	if w.sfid("lead", twice) == "" {
 		t.Error("the first of two rows of one person was not created")
+	}
+	if code, message := w.refusal("Lead", sameAsLater); code != "MATCH_LOCAL_ROW" || w.sfid("lead", unwanted) == "" {
+		t.Errorf("a row of a person who became a record by a later edit of another row gave %q %q", code, message)
 	}
 	if code, message := w.refusal("Lead", again); code != "MATCH_LOCAL_ROW" {
 		t.Errorf("the second of two rows of one person gave %q %q", code, message)

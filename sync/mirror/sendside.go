@@ -9,7 +9,8 @@ import (
 	"github.com/tandem-sync/tandem/sync/sobject"
 )
 
-// CreatedHere tells which of the records are known to be of rows that were made here: sent and accepted, or linked.
+// CreatedHere tells which of the records are known to be of rows that were made here: sent and accepted, or linked, with their insert or with
+// a later edit.
 func (db *DB) CreatedHere(ctx context.Context, object string, ids []sobject.ID) (map[sobject.ID]bool, error) {
 	here := map[sobject.ID]bool{}
 	if len(ids) == 0 {
@@ -20,7 +21,7 @@ func (db *DB) CreatedHere(ctx context.Context, object string, ids []sobject.ID) 
 		return nil, err
 	}
 	rows, err := db.pool.Query(ctx, fmt.Sprintf(`SELECT t.sfid FROM %s t WHERE t.sfid = ANY($2::text[])
-		AND EXISTS (SELECT FROM mirror.settled s WHERE s.object = $1 AND s.row_id = t.id AND s.operation = 'insert' AND s.outcome IN ('accepted', 'linked'))`, t.name()), object, ids)
+		AND EXISTS (SELECT FROM mirror.settled s WHERE s.object = $1 AND s.row_id = t.id AND (s.made OR s.operation = 'insert' AND s.outcome IN ('accepted', 'linked')))`, t.name()), object, ids)
 	if err != nil {
 		return nil, fmt.Errorf("look for records of %s that were made here: %w", object, err)
 	}

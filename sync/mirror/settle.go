@@ -350,8 +350,9 @@ func (s *settlement) move(ctx context.Context) error {
 			b.Queue(`UPDATE mirror.outbox SET state = 'waiting', claim = NULL, retry_at = NULL WHERE seq = ANY($1)`, seqs(l.edits))
 		default:
 			b.Queue(`WITH gone AS (DELETE FROM mirror.outbox WHERE seq = ANY($1) RETURNING *)
-				INSERT INTO mirror.settled (seq, object, row_id, sfid, operation, base, changed, made_by, application, made_at, outcome, run_id, by, reason)
-				SELECT seq, object, row_id, coalesce(sfid, nullif($2, '')), operation, base, changed, made_by, application, made_at, $3, $4, $5, $6 FROM gone`,
+				INSERT INTO mirror.settled (seq, object, row_id, sfid, operation, base, changed, made_by, application, made_at, outcome, run_id, by, reason, made)
+				SELECT seq, object, row_id, coalesce(sfid, nullif($2, '')), operation, base, changed, made_by, application, made_at, $3, $4, $5, $6,
+					sfid IS NULL AND $3 IN ('accepted', 'linked') FROM gone`,
 				seqs(l.edits), l.SFID, string(l.Outcome), l.RunID, l.By, l.Reason)
 		}
 		if l.SFID != "" && l.Outcome.leaves() {
