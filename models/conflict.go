@@ -172,7 +172,7 @@ func (db *DB) OverturnConflict(ctx context.Context, id int64, side, actor string
 		}
 		var done bool
 		if err := tx.Raw(`SELECT mirror.overturn_conflict(?::bigint, ?, ?)`, id, side, actor).Scan(&done).Error; err != nil {
-			return err
+			return told(err)
 		}
 		if !done {
 			return refuse(CodeConflict, "conflicts.over")

@@ -58,20 +58,34 @@ func TestAHiddenFieldOfADeletedRecordStays(t *testing.T) {
 	}
 }
 
-// A value that the database takes and JSON cannot say is set aside, and holds up nothing else.
+// A value that the database takes and JSON cannot say is set aside, and so is a row that would need a default which its field does not take any
+// more. Both hold up nothing else.
 func TestANumberThatIsNoneIsSetAside(t *testing.T) {
 	t.Parallel()
-	w := sendWorld(t, sendSmall)
+	w := sendWorld(t, sendSmall, func(w *world) {
+		w.exec(`UPDATE admin.objects SET create_defaults = '{"AnnualRevenue": "lots", "Company": "[none]"}' WHERE name = 'Lead'`)
+	})
 	ids := w.ids("Lead")
 	w.exec(`UPDATE salesforce.lead SET annualrevenue = 'NaN' WHERE sfid = $1`, ids[2])
 	w.exec(`UPDATE salesforce.lead SET title = 'Sent' WHERE sfid = $1`, ids[3])
 	row := w.insert(`INSERT INTO salesforce.lead (lastname, company, annualrevenue) VALUES ('Nakamura', 'Aoi KK', 'Infinity')`)
+	needs := w.insert(`INSERT INTO salesforce.lead (lastname) VALUES ('Needs it')`)
+	brings := w.insert(`INSERT INTO salesforce.lead (lastname, annualrevenue) VALUES ('Brings one', 7)`)
 	sent, refused, _, _ := sends(w.cycle())
-	if sent != 1 || refused != 2 || w.there("Lead", ids[3], "Title") != "Sent" {
-		t.Errorf("%d sent, %d refused, want 1 and 2", sent, refused)
+	if sent != 2 || refused != 3 || w.there("Lead", ids[3], "Title") != "Sent" || w.there("Lead", w.sfid("lead", brings), "Company") != "[none]" {
+		t.Errorf("%d sent, %d refused, want 2 and 3", sent, refused)
 	}
 	if code, message := w.refusal("Lead", row); code == "" {
 		t.Error(message)
+	}
+	if code, message := w.refusal("Lead", needs); code != "DEFAULT_DOES_NOT_FIT" || !strings.Contains(message, "AnnualRevenue in this object's settings is \"lots\"") {
+		t.Errorf("%s: %s", code, message)
+	}
+	w.exec(`UPDATE admin.objects SET create_defaults = '{"AnnualRevenue": "5"}' WHERE name = 'Lead'`)
+	w.exec(`UPDATE salesforce.lead SET company = 'Acme' WHERE id = $1`, needs)
+	w.cycle()
+	if got := w.there("Lead", w.sfid("lead", needs), "AnnualRevenue"); got != "5" {
+		t.Errorf("with a default that fits, the lead has %q", got)
 	}
 }
 

@@ -36,6 +36,7 @@ const (
 	codeMatchLocal   = "MATCH_LOCAL_ROW"
 	codeNotJoined    = "ROWS_CANNOT_JOIN"
 	codeNoNumber     = "VALUE_NOT_SENDABLE"
+	codeDefault      = "DEFAULT_DOES_NOT_FIT"
 )
 
 // sender sends the local changes of one object, as the admin wants it.

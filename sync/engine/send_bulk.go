@@ -174,10 +174,7 @@ func (s *sender) tendJob(ctx context.Context, claim mirror.Claim) (time.Duration
 	key := "Id"
 	if claim.Operation == mirror.Insert {
 		key = s.object.ExternalID
-		prepared, _, err := s.prepare(claim)
-		if err != nil {
-			return 0, err
-		}
+		prepared, _ := s.prepare(claim)
 		for _, snd := range prepared {
 			changes[strings.ToLower(snd.key)] = snd.change
 			out[snd.change.RowID] = snd

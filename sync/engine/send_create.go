@@ -29,10 +29,7 @@ const (
 
 // sendInserts makes records of new rows: those that the admin wants, unless Salesforce has the person already.
 func (s *sender) sendInserts(ctx context.Context, claim mirror.Claim) (time.Duration, error) {
-	out, done, err := s.prepare(claim)
-	if err != nil {
-		return 0, err
-	}
+	out, done := s.prepare(claim)
 	if since, last, ok := creatingStep(claim.Step); ok {
 		// A reply was lost, or a worker died before it could note it. What the org was still working on is given time to be seen.
 		if wait := s.LostWait - s.orgTime(time.Now()).Sub(last); wait > 0 {
@@ -48,7 +45,8 @@ func (s *sender) sendInserts(ctx context.Context, claim mirror.Claim) (time.Dura
 	if err := s.settle(ctx, done); err != nil {
 		return 0, err
 	}
-	if out, done, err = s.checkStatuses(ctx, claim, out, nil, nil); err != nil {
+	out, done, err := s.checkStatuses(ctx, claim, out, nil, nil)
+	if err != nil {
 		return 0, err
 	}
 	out, linked, refused, err := s.match(ctx, claim, out)
@@ -71,7 +69,7 @@ func (s *sender) sendInserts(ctx context.Context, claim mirror.Claim) (time.Dura
 }
 
 // prepare makes of new rows what Salesforce is to get, and settles those that the admin does not want there.
-func (s *sender) prepare(claim mirror.Claim) (out []*sending, done []mirror.Settlement, err error) {
+func (s *sender) prepare(claim mirror.Claim) (out []*sending, done []mirror.Settlement) {
 	for _, c := range claim.Changes {
 		if reason := s.notCreated(c); reason != "" {
 			d := s.settlement(claim, c, mirror.Dropped)
@@ -91,16 +89,23 @@ func (s *sender) prepare(claim mirror.Claim) (out []*sending, done []mirror.Sett
 				snd.done.Apart = append(snd.done.Apart, s.notWritable(name))
 			}
 		}
-		for name, text := range s.object.CreateDefaults {
+		misfit := false
+		for _, name := range slices.Sorted(maps.Keys(s.object.CreateDefaults)) {
+			text := s.object.CreateDefaults[name]
 			f, writable := s.field(name)
 			if !writable || !f.Createable || snd.fields[f.Name] != nil || text == "" {
 				continue
 			}
 			v, err := mirror.Canonical(f.Type, []byte(text))
 			if err != nil {
-				return nil, nil, objectError("the default for %s.%s: %w", s.run.Object, f.Name, err)
+				// The field got another type since. Rows that bring a value of their own are none the worse for it.
+				done, misfit = append(done, s.refuse(claim, c, codeDefault, fmt.Sprintf("The default for %s in this object's settings is %q, which the field does not take: it is of the type %s now. Change the default, or give the row a value, and send it again.", f.Name, text, f.Type), f.Name, nil)), true
+				break
 			}
 			snd.fields[f.Name] = &v
+		}
+		if misfit {
+			continue
 		}
 		if owner := snd.fields["OwnerId"]; owner != nil && s.queueCannotOwn(*owner) {
 			done = append(done, s.refuseQueue(claim, c))
@@ -118,7 +123,7 @@ func (s *sender) prepare(claim mirror.Claim) (out []*sending, done []mirror.Sett
 		s.setKey(claim, snd)
 		out = append(out, snd)
 	}
-	return out, done, nil
+	return out, done
 }
 
 // notCreated says why a new row does not become a record; empty for one that does.

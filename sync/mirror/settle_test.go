@@ -467,3 +467,67 @@ func (w *world) asEngine(sql string, args ...any) {
 		w.t.Fatal(err)
 	}
 }
+
+// A field gets another type while edits of it are set aside, a row that had it is deleted, and a person is asked: what it held before need not
+// fit any more, and is read again.
+func TestRetypedWhileSomethingWaits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.twoWay()
+	with := func(typ string) {
+		t.Helper()
+		if _, change, err := w.db.Ensure(w.ctx, people("Lead", "LastName:string", "Size__c:"+typ, "When__c:date"), TwoWay, mark); err != nil || len(change.Retyped) > 1 {
+			t.Fatal(change, err)
+		}
+		w.exec("UPDATE mirror.fields SET filled_at = now()")
+	}
+	with("string")
+	columns := "Id LastName Size__c IsDeleted SystemModstamp"
+	rec := func(n int, size string) []string {
+		return []string{leadID(n), "Lead", size, "false", stampAt(0)}
+	}
+	w.change("Lead", time.Time{}, mark, rows(columns, rec(1, "many"), rec(2, "few"), rec(3, "some"), rec(4, "all"), rec(5, "none")))
+	w.exec("UPDATE salesforce.lead SET size__c = '12' WHERE id IN (1, 4, 5)")
+	w.exec("DELETE FROM salesforce.lead WHERE id IN (2, 3)")
+	aside := w.claim("Lead", Update)
+	for i := range aside.Changes {
+		s := settling1(aside, i)
+		switch s.RowID {
+		case 1:
+			s.Outcome, s.Code = Refused, "NO"
+		default:
+			s.Outcome, s.Conflicts = Conflicted, []Conflict{{Field: "Size__c", Base: str("all"), Local: str("12"), Remote: str("one")}}
+		}
+		w.settle(s)
+	}
+	gone := w.claim("Lead", Delete)
+	refused, restored := settling1(gone, 0), settling1(gone, 1)
+	refused.Outcome, refused.Code = Refused, "NO"
+	w.settle(refused)
+	with("double")
+
+	toFill := func() bool {
+		return ask[bool](w, "SELECT filled_at IS NULL FROM mirror.fields WHERE object = 'Lead' AND field = 'Size__c'")
+	}
+	row := func(n int) string {
+		return ask[string](w, "SELECT lastname || ' ' || coalesce(size__c::text, '-') FROM salesforce.lead WHERE id = $1", n)
+	}
+	equal(t, "dropped", ask[int](w, "SELECT mirror.drop_refused(ARRAY(SELECT id FROM mirror.refused), 'ann', '')"), 2)
+	equal(t, "the row stays as it is until it is read", row(1), "Lead 12")
+	equal(t, "the deleted row is back", row(2), "Lead -")
+	equal(t, "it is to be read", toFill(), true)
+	w.exec("UPDATE mirror.fields SET filled_at = now()")
+	restored.Outcome = Restored
+	w.settle(restored)
+	equal(t, "another one too", row(3), "Lead -")
+	equal(t, "it is to be read", toFill(), true)
+	// Of the two questions one is answered for each side.
+	equal(t, "the value here", ask[bool](w, "SELECT mirror.overturn_conflict(id, 'local', 'ann') FROM mirror.open_conflicts WHERE row_id = 4"), true)
+	equal(t, "it is sent", w.outbox("Lead"), `update 4 {"size__c": "one"} -> {"size__c": 12}`)
+	equal(t, "the value there", ask[bool](w, "SELECT mirror.overturn_conflict(id, 'salesforce', 'ann') FROM mirror.open_conflicts WHERE row_id = 5"), true)
+	equal(t, "it stays until it is read", row(5), "Lead 12")
+	w.exec("INSERT INTO mirror.conflicts (object, sfid, field, column_name, base, local, remote, winner, reason, row_id) VALUES ('Lead', $1, 'Size__c', 'size__c', 'a', 'b', '5', 'salesforce', '', 5)", leadID(5))
+	w.refused("SELECT mirror.overturn_conflict(id, 'local', 'ann') FROM mirror.open_conflicts WHERE row_id = 5", `The value "b" does not fit Lead.Size__c any more`)
+	// A time is not cut to its date in silence.
+	equal(t, "fitting", ask[string](w, `SELECT mirror.fitting('lead', 'Lead', '{"when__c": "2026-02-03T04:05:06+00:00", "lastname": "x", "size__c": null}')::text`), `{"size__c": null, "lastname": "x"}`)
+}
