@@ -144,7 +144,7 @@ func (s *sender) watch(ctx context.Context, claim *mirror.Claim) error {
 				continue
 			}
 			// A job takes only what was to be sent as it was read; whatever is decided otherwise now has changed since.
-			if d := resolve(sides{c.Base[name], local, there}, s.rules(name), s.orgTime(c.LastAt), r.stamp); d.verdict == verdictSend {
+			if d := resolve(sides{c.Base[name], local, there}, s.rules(name), s.orgTime(c.At[name]), r.stamp); d.verdict == verdictSend {
 				continue
 			}
 			if w.Met[c.SFID] == nil {
