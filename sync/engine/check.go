@@ -169,7 +169,7 @@ func (p *piece) readCheck(ctx context.Context, c mirror.Check) (outcome, error) 
 		case job.Err() != nil:
 			return outcome{}, errors.Join(objectError("Salesforce ended the bulk job %s of the check: %w", c.JobID, job.Err()), p.Mirror.DropCheck(ctx, c.ID))
 		case job.State != salesforce.JobComplete:
-			return outcome{after: pollAfter(time.Since(c.StartedAt))}, nil
+			return outcome{after: p.pollAfter(time.Since(c.StartedAt))}, nil
 		}
 		c.Expected = job.RecordsProcessed
 		if err := p.Mirror.SetCheckExpected(ctx, c.ID, c.Expected); err != nil {

@@ -55,6 +55,7 @@ func (e *Engine) client(ctx context.Context) (*salesforce.Client, error) {
 		HTTP:        &http.Client{Transport: &countingTransport{salesforce.Transport(), &e.spent}},
 		Log:         e.Log,
 		AllowLocal:  e.AllowLocalOrg,
+		FirstDelay:  e.Pace / 2,
 	})
 	if err != nil {
 		return nil, err

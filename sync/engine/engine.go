@@ -44,6 +44,7 @@ type Config struct {
 	LookBack      time.Duration // overlap of each read of changes with the one before; 10 min
 	Tick          time.Duration // between two looks at the rows when nothing wakes the loop; 1 s
 	ProbeEvery    time.Duration // between two tries of a connection that Salesforce refuses; 2 min
+	Pace          time.Duration // what waiting for Salesforce is counted in: first looks at a bulk job, back-offs, looks whether a refused connection is mended; 1 s
 	BudgetWait    time.Duration // after the org refused more calls, until it is asked again; 15 min
 	AnswerPoll    time.Duration // between two looks of a run that waits for a person whether they answered; 5 s
 	BulkSendAbove int           // changed records above which Bulk is used to send them; 2,000
@@ -118,6 +119,7 @@ func New(c Config) (*Engine, error) {
 	def(&c.BulkSendAbove, 2_000)
 	def(&c.LockWait, 500*time.Millisecond)
 	def(&c.LostWait, 10*time.Second)
+	def(&c.Pace, time.Second)
 	def(&c.StopWithin, 8*time.Second)
 	def(&c.SuspectMax, 20_000)
 	def(&c.AnswerPoll, 5*time.Second)

@@ -280,7 +280,7 @@ func (p *piece) continueLoad(ctx context.Context, load mirror.Load) (outcome, er
 			if err := p.progress(ctx, loadProgress(models.PhasePreparing, load)); err != nil {
 				return outcome{}, err
 			}
-			return outcome{after: pollAfter(time.Since(load.StartedAt))}, nil
+			return outcome{after: p.pollAfter(time.Since(load.StartedAt))}, nil
 		}
 		if err := p.Mirror.SetLoadExpected(ctx, load.ID, job.RecordsProcessed); err != nil {
 			return outcome{}, err
@@ -361,8 +361,8 @@ func loadProgress(phase models.RunPhase, l mirror.Load) models.RunProgress {
 }
 
 // pollAfter spaces the questions for a job's state: soon at first, every 15 s in the long run.
-func pollAfter(age time.Duration) time.Duration {
-	return min(max(age/2, time.Second), 15*time.Second)
+func (e *Engine) pollAfter(age time.Duration) time.Duration {
+	return min(max(age/2, e.Pace), 15*time.Second)
 }
 
 func (p *piece) queuePage(ctx context.Context, load mirror.Load, seq int) error {

@@ -118,7 +118,7 @@ func (e *Engine) mayWork(ctx context.Context, id int64) (models.Run, time.Durati
 		return run, 0, err
 	}
 	if connection.State != models.StateConnected {
-		return run, 10 * time.Second, nil
+		return run, 10 * e.Pace, nil
 	}
 	held, err := e.Models.RunHeld(ctx, run)
 	if err != nil {
@@ -387,7 +387,7 @@ func (e *Engine) afterPiece(ctx context.Context, cause error, job *rivertype.Job
 	case stopping && timedOut:
 		return river.JobSnooze(0)
 	case errors.Is(cause, errNotConnected):
-		return river.JobSnooze(10 * time.Second)
+		return river.JobSnooze(10 * e.Pace)
 	case errors.Is(cause, mirror.ErrStale):
 		// Another worker, thought dead, was faster. What it committed stands; the piece is done again from there.
 		return river.JobSnooze(time.Second)
@@ -397,11 +397,11 @@ func (e *Engine) afterPiece(ctx context.Context, cause error, job *rivertype.Job
 		if err := e.refuse(ctx, cause); err != nil {
 			return err
 		}
-		return e.wait(ctx, cause, 10*time.Second, runs)
+		return e.wait(ctx, cause, 10*e.Pace, runs)
 	case salesforce.IsTransient(cause), salesforce.IsLocatorGone(cause):
-		return e.wait(ctx, cause, backOff(snoozes), runs)
+		return e.wait(ctx, cause, e.backOff(snoozes), runs)
 	case timedOut:
-		return e.wait(ctx, fmt.Errorf("this piece of work took longer than %s and is tried again: %w", pieceTimeout, cause), backOff(snoozes), runs)
+		return e.wait(ctx, fmt.Errorf("this piece of work took longer than %s and is tried again: %w", pieceTimeout, cause), e.backOff(snoozes), runs)
 	case isAPI(cause) || errors.Is(cause, errObject):
 		return e.fail(ctx, cause, runs)
 	case job.Attempt >= job.MaxAttempts:
@@ -460,9 +460,9 @@ func snoozed(job *rivertype.JobRow) int64 {
 	return metadata.Snoozes
 }
 
-// backOff doubles from 2 s to 1 min with the number of times that the piece was put off.
-func backOff(snoozes int64) time.Duration {
-	return min(2*time.Second<<min(snoozes, 5), time.Minute)
+// backOff doubles, from 2 s to 1 min, with the number of times that the piece was put off.
+func (e *Engine) backOff(snoozes int64) time.Duration {
+	return min(2*e.Pace<<min(snoozes, 5), time.Minute)
 }
 
 func isAPI(err error) bool {

@@ -195,7 +195,7 @@ func (p *piece) readIDs(ctx context.Context, s mirror.Sweep) (outcome, error) {
 		}
 		return outcome{}, objectError("Salesforce ended the bulk job %s as %s: %s", s.JobID, job.State, job.ErrorMessage)
 	case job.State != salesforce.JobComplete:
-		return outcome{after: pollAfter(time.Since(s.StartedAt))}, p.progress(ctx, models.RunProgress{Phase: models.PhasePreparing, Expected: s.Expected})
+		return outcome{after: p.pollAfter(time.Since(s.StartedAt))}, p.progress(ctx, models.RunProgress{Phase: models.PhasePreparing, Expected: s.Expected})
 	}
 	for start := time.Now(); s.State == mirror.SweepReading; {
 		if err := p.progress(ctx, models.RunProgress{Phase: models.PhaseReading, Expected: job.RecordsProcessed, Read: s.Read, Unchanged: s.Read}); err != nil {

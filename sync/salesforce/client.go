@@ -37,7 +37,6 @@ const (
 	idleMax        = 60 * time.Second  // silence in the middle of a body
 	renewWithin    = 45 * time.Second  // one renewal of the session, all its tries
 	renewMax       = 2                 // renewals inside one try of a request: one that another process made, one of our own
-	firstDelay     = 500 * time.Millisecond
 	longestDelay   = 15 * time.Second
 	mediaJSON      = "application/json"
 	mediaCSV       = "text/csv"
@@ -60,6 +59,7 @@ type Config struct {
 	OnUsage    func(Usage) // called with what each reply says of the org's API budget, from any goroutine; must be quick
 	AllowLocal bool        // also accept loopback addresses, over http, as org
 	Now        func() time.Time
+	FirstDelay time.Duration // before what failed in passing is asked again; it doubles each time; 500 ms
 }
 
 // Client asks one org on behalf of one user. It is safe for any number of goroutines.
@@ -102,6 +102,9 @@ func New(cfg Config) (*Client, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.FirstDelay == 0 {
+		cfg.FirstDelay = 500 * time.Millisecond
 	}
 	if cfg.Tokens == nil {
 		cfg.Tokens = MemoryTokens()
@@ -261,7 +264,7 @@ func (c *Client) do(ctx context.Context, r request, read func(*reply) error) err
 		r.within = answerWithin
 	}
 	delays := backoff.NewExponentialBackOff()
-	delays.InitialInterval, delays.Multiplier, delays.MaxInterval = firstDelay, 2, longestDelay
+	delays.InitialInterval, delays.Multiplier, delays.MaxInterval = c.cfg.FirstDelay, 2, longestDelay
 	began := c.cfg.Now()
 	for attempt := 1; ; attempt++ {
 		err := c.try(ctx, r, read)
