@@ -670,6 +670,45 @@ func TestBrake(t *testing.T) {
 	}
 }
 
+// A sweep that waits for an answer holds up no sweep of other objects; of its own object it compares anew when that is due, and the
+// question that is open gets the new number.
+func TestASweepThatWaitsHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, little)
+	w.config.AnswerPoll = 100 * time.Millisecond
+	w.exec(`UPDATE admin.objects SET enabled = false WHERE name NOT IN ('Lead', 'Contact')`)
+	w.work()
+	w.cycle()
+	purge := func(object string, ids []string) {
+		t.Helper()
+		for _, id := range ids {
+			w.must(w.org.Purge(object, id))
+		}
+		w.must(w.org.TrimDeleteLog(object, time.Now().Add(-time.Hour)))
+	}
+	leads, contacts := w.ids("Lead"), w.ids("Contact")
+	purge("Lead", leads[:50])
+	run, err := w.models.RequestRun(t.Context(), "Lead", models.RunSweep, "test")
+	w.must(err)
+	first := w.question("Lead", 50)
+	purge("Contact", contacts[:3])
+	if r := w.request("Contact", models.RunSweep); r.Deleted != 3 {
+		t.Errorf("while leads wait for an answer the sweep of contacts found %d, want 3", r.Deleted)
+	}
+	purge("Lead", leads[50:70])
+	w.exec(`UPDATE mirror.watermarks SET swept_at = now() - interval '8 days' WHERE object = 'Lead'`)
+	w.cycle()
+	second := w.question("Lead", 70)
+	if n := scalar[int](w, `SELECT count(*) FROM admin.approvals WHERE kind = 'deletions'`); second.ID != first.ID || n != 1 {
+		t.Errorf("%d questions were asked, want the one with its new number", n)
+	}
+	_, err = w.models.AnswerApproval(t.Context(), second.ID, true, "admin")
+	w.must(err)
+	if r := w.ended(run.ID); r.Deleted != 70 {
+		t.Errorf("%d were deleted after the yes, want 70", r.Deleted)
+	}
+}
+
 // Where the admin chose so the rows of deleted records go; the runs count them as deleted, and the lineage is kept.
 func TestDeletedRowsAreRemoved(t *testing.T) {
 	t.Parallel()

@@ -51,6 +51,12 @@ func (p *piece) askSweep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if len(last) > 0 && last[0].Active() && last[0].Phase == models.PhaseWaiting && !mark.SweepWanted {
+			// It waits for an answer, perhaps for weeks, and is the answer to the request: that one is wanted tells it to compare first.
+			if err := p.Mirror.WantSweep(ctx, p.run.Object); err != nil {
+				return err
+			}
+		}
 		// One that failed would fail in every cycle.
 		if len(last) == 0 || last[0].Active() || last[0].State == models.RunSucceeded || time.Since(*last[0].EndedAt) >= sweepAgain {
 			_, err := p.Models.RequestRun(ctx, p.run.Object, models.RunSweep, actorSweep)
