@@ -38,6 +38,32 @@ type access struct {
 	fields  map[*field]Sees
 	changed map[*object]time.Time // when this user's describe changed last
 	number  int                   // of the version, to tell cached describes apart
+
+	user string               // whose it is
+	rows map[*object]*sharing // which rows of private objects; an object that is not in it is public
+}
+
+// clone gives a copy that may be changed before it is set; of nil, one that sees everything.
+func (a *access) clone(user string) *access {
+	n := &access{objects: map[*object]Sees{}, fields: map[*field]Sees{}, changed: map[*object]time.Time{}, rows: map[*object]*sharing{}, user: user}
+	if a != nil {
+		maps.Copy(n.objects, a.objects)
+		maps.Copy(n.fields, a.fields)
+		maps.Copy(n.changed, a.changed)
+		maps.Copy(n.rows, a.rows)
+		n.number = a.number
+	}
+	return n
+}
+
+// setAccess lets an access hold from now on. The org's lock is held.
+func (o *Org) setAccess(n *access) {
+	all := map[string]*access{}
+	if p := o.accesses.Load(); p != nil {
+		all = maps.Clone(*p)
+	}
+	all[n.user] = n
+	o.accesses.Store(&all)
 }
 
 // SetUserSees says what a user may do with a field, or with a whole object where field is empty. It holds for every call under a token
@@ -56,10 +82,7 @@ func (o *Org) SetUserSees(username, objectName, fieldName string, sees Sees) err
 	}
 	id := u.id()
 	old := o.accessOf(id)
-	n := &access{objects: map[*object]Sees{}, fields: map[*field]Sees{}, changed: map[*object]time.Time{}}
-	if old != nil {
-		n = &access{maps.Clone(old.objects), maps.Clone(old.fields), maps.Clone(old.changed), old.number}
-	}
+	n := old.clone(id)
 	n.number++
 	if fieldName == "" {
 		n.objects[x] = sees
@@ -76,12 +99,7 @@ func (o *Org) SetUserSees(username, objectName, fieldName string, sees Sees) err
 			n.changed[other] = laterSecond(o.nowSecond(), old.changedAt(other))
 		}
 	}
-	all := map[string]*access{}
-	if p := o.accesses.Load(); p != nil {
-		all = maps.Clone(*p)
-	}
-	all[id] = n
-	o.accesses.Store(&all)
+	o.setAccess(n)
 	return nil
 }
 

@@ -324,3 +324,83 @@ func TestStateFileAfterSchemaChanges(t *testing.T) {
 	}
 	ok(t, o.Close())
 }
+
+// Rows of a private object are there for their owner and for those whom they are shared with, by every API, and sharing moves no stamp.
+func TestPrivateRows(t *testing.T) {
+	t.Parallel()
+	admin := start(t, simorg.Config{Seed: 31, Leads: 60, Contacts: 30})
+	priya := admin.as("priya@tandem-sim.example")
+	user := admin.query("SELECT Id FROM User WHERE Username = 'priya@tandem-sim.example'")[0]["Id"].(string)
+	create := must[string](t)
+	mine := create(admin.org.Create("Lead", object{"LastName": "Mine", "Company": "C", "OwnerId": user}))
+	other := create(admin.org.Create("Lead", object{"LastName": "Other", "Company": "C"}))
+	member := create(admin.org.Create("Task", object{"Subject": "About it", "WhoId": other}))
+	stamp := admin.query("SELECT SystemModstamp FROM Lead WHERE Id = '" + other + "'")[0]["SystemModstamp"]
+	if err := admin.org.Share("priya@tandem-sim.example", "Lead", other, true); err == nil {
+		t.Error("a row of a public object was shared")
+	}
+	ok(t, admin.org.SetPrivate("priya@tandem-sim.example", "Lead", true))
+
+	owned := len(admin.query("SELECT Id FROM Lead WHERE OwnerId = '" + user + "'"))
+	window := "?start=" + url.QueryEscape(time.Now().UTC().Add(-time.Hour).Format(time.RFC3339)) + "&end=" + url.QueryEscape(time.Now().UTC().Add(2*time.Minute).Format(time.RFC3339))
+	sees := func(id string, want bool) {
+		t.Helper()
+		if n := priya.count("SELECT COUNT() FROM Lead WHERE Id = '" + id + "'"); n != map[bool]int{true: 1}[want] {
+			t.Errorf("a count sees %d of %s", n, id)
+		}
+		if rows := priya.queryAll("SELECT Id FROM Lead"); slices.ContainsFunc(rows, func(r object) bool { return r["Id"] == id }) != want {
+			t.Errorf("queryAll sees %d, %s among them: %t", len(rows), id, !want)
+		}
+		if got := priya.want(200, "GET", "/composite/sobjects/Lead?fields=Id&ids="+id, nil).([]any)[0]; (got != nil) != want {
+			t.Errorf("a retrieval gives %v", got)
+		}
+		if up := priya.want(200, "GET", "/sobjects/Lead/updated/"+window, nil).(object)["ids"].([]any); slices.Contains(up, any(id)) != want {
+			t.Errorf("updated lists %s: %t", id, !want)
+		}
+		if !want {
+			priya.wantError(404, "NOT_FOUND", "GET", "/sobjects/Lead/"+id, nil)
+			priya.wantError(404, "NOT_FOUND", "PATCH", "/sobjects/Lead/"+id, object{"Title": "x"})
+		}
+	}
+	if n := priya.count("SELECT COUNT() FROM Lead"); n != owned || owned == 0 {
+		t.Errorf("%d leads are seen, %d are owned", n, owned)
+	}
+	sees(mine, true)
+	sees(other, false)
+	if who := priya.query("SELECT Who.Name FROM Task WHERE Id = '" + member + "'")[0]["Who"]; who != nil {
+		t.Errorf("a hidden lead is seen through its task: %v", who)
+	}
+	ok(t, admin.org.Share("priya@tandem-sim.example", "Lead", other, true))
+	sees(other, true)
+	if now := admin.query("SELECT SystemModstamp FROM Lead WHERE Id = '" + other + "'")[0]["SystemModstamp"]; now != stamp {
+		t.Errorf("sharing moved the stamp from %v to %v", stamp, now)
+	}
+	ok(t, admin.org.Share("priya@tandem-sim.example", "Lead", other, false))
+	sees(other, false)
+	ok(t, admin.org.SetPrivate("priya@tandem-sim.example", "Lead", false))
+	sees(other, true)
+}
+
+// What is deleted leaves the recycle bin by itself after 15 days of the org's clock, not before, and not what was undeleted.
+func TestTheRecycleBinEmptiesItself(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+	c := start(t, simorg.Config{Seed: 2, Leads: 400, SessionTimeout: 1000 * time.Hour, Now: func() time.Time { return now }})
+	made := c.queryAll("SELECT Id FROM Lead WHERE IsDeleted = true")
+	live := c.query("SELECT Id FROM Lead WHERE IsConverted = false LIMIT 2")
+	gone, back := live[0]["Id"].(string), live[1]["Id"].(string)
+	ok(t, c.org.Delete("Lead", gone))
+	ok(t, c.org.Delete("Lead", back))
+	ok(t, c.org.Undelete(back))
+	now = now.Add(15*24*time.Hour - time.Minute)
+	if n := len(c.queryAll("SELECT Id FROM Lead WHERE IsDeleted = true")); n != len(made)+1 {
+		t.Errorf("before the time %d are in the recycle bin, want %d", n, len(made)+1)
+	}
+	now = now.Add(2 * time.Hour)
+	if n := len(c.queryAll("SELECT Id FROM Lead WHERE IsDeleted = true")); n != len(made) || len(made) == 0 {
+		t.Errorf("after the time %d are in the recycle bin, want the %d that it was made with", n, len(made))
+	}
+	if n := c.count("SELECT COUNT() FROM Lead WHERE Id = '" + back + "'"); n != 1 {
+		t.Error("what was undeleted is gone")
+	}
+}

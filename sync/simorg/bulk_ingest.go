@@ -292,7 +292,7 @@ func (tx *Tx) ingestRow(j *job, x *object, cells []string) (id string, created b
 	if !isID(id) || id[:3] != x.prefix {
 		return "", false, refuse("MALFORMED_ID", x.label+" ID: id value of incorrect type: "+id, "Id")
 	}
-	r, ok := v.find(id)
+	r, ok := v.seen(id)
 	if !ok {
 		return "", false, refuse("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", "Id")
 	}

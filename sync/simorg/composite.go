@@ -230,7 +230,7 @@ func (tx *Tx) writable(x *object, id string) (row, *rowError) {
 		return row{}, refuse("INSUFFICIENT_ACCESS_OR_READONLY", "entity type "+x.name+" does not support update")
 	}
 	v := tx.view()
-	r, ok := v.find(id)
+	r, ok := v.seen(id)
 	if !ok {
 		return row{}, refuse("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
 	}
@@ -292,7 +292,7 @@ func (c *call) deleteMany(ids []string, allOrNone bool) error {
 		if !isID(id) {
 			return refused(refuse("MALFORMED_ID", "malformed id "+id))
 		}
-		r, ok := tx.view().find(id)
+		r, ok := tx.view().seen(id)
 		if !ok {
 			return refused(refuse("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id"))
 		}
@@ -338,7 +338,7 @@ func (c *call) retrieved(object string, ids, names []string) ([]byte, error) {
 			b = append(b, ',')
 		}
 		v.reset()
-		r, ok := v.find(strings.TrimSpace(id))
+		r, ok := v.seen(strings.TrimSpace(id))
 		if !ok || r.t.object != x || v.deleted(r) {
 			b = append(b, "null"...)
 			continue

@@ -32,6 +32,7 @@ type controlRequest struct {
 	Rule       ValidationRule `json:"rule"`
 	RuleID     int            `json:"ruleId"`
 	Sees       Sees           `json:"sees"`
+	Private    bool           `json:"private"`
 	Conversion Conversion     `json:"conversion"`
 	Code       string         `json:"code"`
 	Message    string         `json:"message"`
@@ -163,6 +164,12 @@ func (o *Org) control(verb string, q *controlRequest) (any, error) {
 		return nil, nil
 	case "user-sees":
 		return nil, o.SetUserSees(q.Username, q.Object, q.Field, q.Sees)
+	case "set-private":
+		return nil, o.SetPrivate(q.Username, q.Object, q.Private)
+	case "share":
+		return nil, o.Share(q.Username, q.Object, q.ID, true)
+	case "unshare":
+		return nil, o.Share(q.Username, q.Object, q.ID, false)
 	case "assign-leads":
 		o.AssignLeads(q.ID)
 		return nil, nil

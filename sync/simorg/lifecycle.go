@@ -69,7 +69,7 @@ func (tx *Tx) convertLead(q Conversion) (c Converted, bad *rowError) {
 func (tx *Tx) convertAsSystem(q Conversion) (c Converted, bad *rowError) {
 	v := tx.view()
 	o := tx.org
-	lead, ok := v.find(q.LeadID)
+	lead, ok := v.seen(q.LeadID)
 	switch {
 	case !ok || lead.t.object.name != "Lead":
 		return c, refuse("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
@@ -196,7 +196,7 @@ func (o *Org) Merge(object, master string, losers ...string) error {
 func (tx *Tx) merge(object, master string, losers []string, given assignments) (moved []string, bad *rowError) {
 	v := tx.view()
 	find := func(id string) (row, *rowError) {
-		r, ok := v.find(id)
+		r, ok := v.seen(id)
 		if !ok || !strings.EqualFold(r.t.object.name, object) {
 			return r, refuse("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
 		}
@@ -278,7 +278,7 @@ func (o *Org) Undelete(id string) error {
 
 func (tx *Tx) undelete(id string) *rowError {
 	v := tx.view()
-	r, ok := v.find(id)
+	r, ok := v.seen(id)
 	switch {
 	case !ok:
 		return refuse("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")

@@ -100,6 +100,7 @@ type Org struct {
 	jobs       jobs
 	purgedAt   map[string]time.Time // by object: the delete log is gone, and windows that begin before it are refused
 	deletions  []int64              // when rows were deleted, as long as the delete log has them
+	binRun     atomic.Int64         // when the recycle bin was looked through last, in milliseconds
 	trimRun    time.Time            // when the job that trims it ran last
 	trimmedAt  map[string]time.Time // by object: deletions before it are no longer listed
 	gone       map[string][]goneRow // by object: hard-deleted rows, which the delete log still has

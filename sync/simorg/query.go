@@ -238,7 +238,7 @@ func (v *view) appendNode(b []byte, r row, n *node, version string) []byte {
 	switch {
 	case n.parent != nil:
 		id := v.get(r, n.parent)
-		parent, ok := v.find(id.s)
+		parent, ok := v.seen(id.s)
 		if id.isNull() || !ok {
 			return append(b, "null"...)
 		}

@@ -94,7 +94,7 @@ func (v *view) rowAt(x *object, id string) (row, *problem) {
 	if id[:3] != x.prefix {
 		return row{}, fail(http.StatusNotFound, "NOT_FOUND", "The requested resource does not exist")
 	}
-	r, ok := v.find(id)
+	r, ok := v.seen(id)
 	if !ok {
 		return row{}, noKey(id)
 	}

@@ -101,10 +101,10 @@ func (c *call) updatedJSON() ([]byte, error) {
 
 // stamped gives the rows whose SystemModstamp lies in the window; bounds are inclusive.
 func (c *call) stamped(x *object, from, to int64, fn func(v *view, r row, ms int64)) {
-	v := c.o.view()
+	v := c.view()
 	v.each(c.o.tables[x.name], from > c.o.lastUntouched(), func(r row) bool {
 		v.reset()
-		if ms := v.get(r, x.fStamp).n; ms >= from && ms <= to {
+		if ms := v.get(r, x.fStamp).n; ms >= from && ms <= to && v.seesRow(r) {
 			fn(v, r, ms)
 		}
 		return true
@@ -159,8 +159,9 @@ func (c *call) deletedJSON() ([]byte, error) {
 	// Rows that left the recycle bin are still in the log.
 	t := o.tables[x.name]
 	for _, g := range o.gone[x.name] {
-		if g.at >= from && g.at <= to {
-			see(row{t: t, i: g.i}, g.at)
+		n, _ := t.committed(g.i)
+		if r := (row{t, g.i, n}); g.at >= from && g.at <= to && c.view().seesRow(r) {
+			see(r, g.at)
 		}
 	}
 	if n > idsMax {

@@ -300,6 +300,7 @@ func (o *Org) serveData(w http.ResponseWriter, r *http.Request, path []string) {
 		return
 	}
 	c.access = o.accessOf(c.session.user)
+	o.binJob()
 	used, within := o.calls.count(o, c.kind())
 	info := fmt.Sprintf("api-usage=%d/%d", used, o.config.DailyAPILimit)
 	if most := o.config.PerAppLimit; most > 0 {

@@ -90,7 +90,7 @@ func (tx *Tx) assignByKey(x *object, cells assignments, relationship string, key
 // byKey gives the live rows with this value of an external id or of another field that rows can be found by.
 func (v *view) byKey(k *field, s string) (rows []row) {
 	if k.Type == "id" {
-		if r, ok := v.find(s); ok && r.t.object == k.owner && !v.deleted(r) {
+		if r, ok := v.seen(s); ok && r.t.object == k.owner && !v.deleted(r) {
 			rows = append(rows, r)
 		}
 		return rows

@@ -98,6 +98,7 @@ func (o *Org) serveSOAP(w http.ResponseWriter, r *http.Request, path []string) {
 		return
 	}
 	c.access = o.accessOf(c.session.user)
+	o.binJob()
 	if _, within := o.calls.count(o, "soap"); !within {
 		fault("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
 		return

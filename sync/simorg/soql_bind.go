@@ -37,7 +37,7 @@ func (v *view) value(r row, c *column) value {
 			return value{}
 		}
 		var ok bool
-		if r, ok = v.find(id.s); !ok {
+		if r, ok = v.seen(id.s); !ok {
 			return value{}
 		}
 	}

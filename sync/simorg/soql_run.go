@@ -80,6 +80,9 @@ func (v *view) scan(b *bound, fn func(r row) bool) {
 		if b.match != nil && !b.match(v, r) {
 			return true
 		}
+		if !v.seesRow(r) {
+			return true
+		}
 		return fn(r)
 	}
 	if b.plan.narrowed {
