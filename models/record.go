@@ -24,6 +24,7 @@ type RecordLine struct {
 	Converted bool
 	Waiting   bool // it has changes that are on their way to Salesforce
 	Refused   bool // it has changes that Salesforce refused
+	Vanished  bool // it counts as deleted, and may only be hidden from the connected user
 }
 
 const (
@@ -130,8 +131,9 @@ func (db *DB) searchIn(ctx context.Context, d Described, q string, words bool, o
 	var lines []RecordLine
 	err := db.gorm.WithContext(ctx).Raw(`SELECT ? AS object, t.id, coalesce(t.sfid, '') AS sfid, `+d.nameSQL()+` AS name, `+column("email")+` AS email, `+column("company")+` AS company,
 		`+flag("isdeleted")+` AS deleted, `+flag("isconverted")+` AS converted, EXISTS (SELECT FROM mirror.outbox b WHERE b.object = ? AND b.row_id = t.id AND b.state <> 'refused') AS waiting,
-		EXISTS (SELECT FROM mirror.outbox b WHERE b.object = ? AND b.row_id = t.id AND b.state = 'refused') AS refused
-		FROM ((`+strings.Join(ways, ") UNION (")+`)) f CROSS JOIN LATERAL (SELECT * FROM `+from+` WHERE t.id = f.id LIMIT 1) t WHERE `+only+` ORDER BY name, t.id LIMIT ?`, append(append([]any{d.Object, d.Object, d.Object}, args...), searchMax)...).Scan(&lines).Error
+		EXISTS (SELECT FROM mirror.outbox b WHERE b.object = ? AND b.row_id = t.id AND b.state = 'refused') AS refused,
+		EXISTS (SELECT FROM mirror.vanished v WHERE v.object = ? AND v.sfid = t.sfid) AS vanished
+		FROM ((`+strings.Join(ways, ") UNION (")+`)) f CROSS JOIN LATERAL (SELECT * FROM `+from+` WHERE t.id = f.id LIMIT 1) t WHERE `+only+` ORDER BY name, t.id LIMIT ?`, append(append([]any{d.Object, d.Object, d.Object, d.Object}, args...), searchMax)...).Scan(&lines).Error
 	return lines, err
 }
 
@@ -148,9 +150,12 @@ type Record struct {
 	Refused   int64
 	ReadAt    *time.Time // how far reading of its object is complete
 	Story     []StoryEvent
-	Links     map[string]RecordLine // what its references point to, by column, where that is here
-	Merged    *Candidate            // what it became
-	WaitsFor  []RecordLine          // rows that Salesforce refused, and that must be there before this one can go
+	// VanishedAt is since when Salesforce no longer gives it, by whatever way it is asked for: it was purged there, or is hidden from the
+	// connected user. It counts as deleted.
+	VanishedAt *time.Time
+	Links      map[string]RecordLine // what its references point to, by column, where that is here
+	Merged     *Candidate            // what it became
+	WaitsFor   []RecordLine          // rows that Salesforce refused, and that must be there before this one can go
 }
 
 // Record gives a record by its local id or Salesforce's; ErrNotFound if there is none.
@@ -170,14 +175,16 @@ func (db *DB) Record(ctx context.Context, object, key string) (Record, error) {
 	var counts struct {
 		Waiting, Refused int64
 		Watermark        *time.Time
+		VanishedAt       *time.Time
 	}
 	err = g.Raw(`SELECT (SELECT count(*) FROM mirror.outbox WHERE object = ? AND row_id = ? AND state <> 'refused') AS waiting,
 		(SELECT count(*) FROM mirror.refused WHERE object = ? AND (row_id = ? OR sfid = ?)) AS refused,
-		(SELECT watermark FROM mirror.object_status WHERE object = ?) AS watermark`, object, r.ID, object, r.ID, r.SFID, object).Scan(&counts).Error
+		(SELECT watermark FROM mirror.object_status WHERE object = ?) AS watermark,
+		(SELECT since FROM mirror.vanished WHERE object = ? AND sfid = ?) AS vanished_at`, object, r.ID, object, r.ID, r.SFID, object, object, r.SFID).Scan(&counts).Error
 	if err != nil {
 		return r, err
 	}
-	r.Waiting, r.Refused, r.ReadAt = counts.Waiting, counts.Refused, counts.Watermark
+	r.Waiting, r.Refused, r.ReadAt, r.VanishedAt = counts.Waiting, counts.Refused, counts.Watermark, counts.VanishedAt
 	if err := db.links(ctx, &r); err != nil {
 		return r, err
 	}

@@ -82,6 +82,7 @@ type ObjectStatus struct {
 	Deleted            int64            `json:"-"`
 	Differing          int64            `json:"-"` // records that the last check found to differ from Salesforce, and that were not mended since
 	OldestToSend       *time.Time       `json:"-"`
+	Vanished           int64            `json:"-"` // of Deleted, those that Salesforce no longer gives: gone, or hidden from the connected user
 	SetOut             int64            `json:"-"` // of Refused, the local changes that Salesforce refused
 	Backlog            Backlog          `json:"-"` // see TellBacklogs
 	Run                *Run             `json:"-"` // the one under way
@@ -262,6 +263,13 @@ func (db *DB) objectStatuses(ctx context.Context, s *Status) error {
 	if err != nil {
 		return err
 	}
+	var vanished []struct {
+		Object  string
+		Records int64
+	}
+	if err := g.Raw(`SELECT object, records FROM mirror.vanished_status`).Scan(&vanished).Error; err != nil {
+		return err
+	}
 	var hours []struct {
 		Object  string
 		Hour    int
@@ -297,6 +305,11 @@ func (db *DB) objectStatuses(ctx context.Context, s *Status) error {
 		for _, h := range hours {
 			if h.Object == o.Name && h.Hour >= 0 && h.Hour < len(line.Hours) {
 				line.Hours[len(line.Hours)-1-h.Hour] = HourActivity{h.In, h.Out}
+			}
+		}
+		for _, v := range vanished {
+			if v.Object == o.Name {
+				line.Vanished = min(v.Records, line.Deleted)
 			}
 		}
 		for _, c := range checks {

@@ -23,6 +23,7 @@ const (
 	StoryConverted  StoryKind = "converted"      // into another
 	StoryAbsorbed   StoryKind = "absorbed"       // another was merged into it
 	StoryFromLead   StoryKind = "converted-from" // it was a lead
+	StoryVanished   StoryKind = "vanished"       // Salesforce no longer gives it: gone, or hidden
 )
 
 // StoryEvent is one thing that happened to a record.
@@ -54,6 +55,9 @@ func (db *DB) story(ctx context.Context, r *Record) error {
 		if err := tell(ctx, r); err != nil {
 			return err
 		}
+	}
+	if r.VanishedAt != nil {
+		r.Story = append(r.Story, StoryEvent{Kind: StoryVanished, At: *r.VanishedAt})
 	}
 	slices.SortStableFunc(r.Story, func(a, b StoryEvent) int { return b.At.Compare(a.At) })
 	if len(r.Story) > storyMax {

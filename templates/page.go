@@ -417,6 +417,14 @@ func checkWords(p Page, c models.CheckStatus) string {
 	return strings.Join(words, " ")
 }
 
+// deletedChip says that a record is deleted, or that nothing tells whether it is gone or hidden.
+func deletedChip(p Page, vanished bool) chip {
+	if vanished {
+		return chip{"grey", "■", p.L.T("record.vanished")}
+	}
+	return chip{"grey", "■", p.L.T("record.deleted")}
+}
+
 // checkChip says in a few words what the last check found.
 func checkChip(p Page, c models.CheckStatus) chip {
 	switch {

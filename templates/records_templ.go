@@ -441,7 +441,7 @@ func Records(p RecordsProps) templ.Component {
 						return templ_7745c5c3_Err
 					}
 					if r.Deleted {
-						templ_7745c5c3_Err = chipView(chip{"grey", "■", p.L.T("record.deleted")}, "record-state").Render(ctx, templ_7745c5c3_Buffer)
+						templ_7745c5c3_Err = chipView(deletedChip(p.Page, r.Vanished), "record-state").Render(ctx, templ_7745c5c3_Buffer)
 						if templ_7745c5c3_Err != nil {
 							return templ_7745c5c3_Err
 						}
@@ -583,7 +583,7 @@ func Record(p RecordProps) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if r.Deleted {
-				templ_7745c5c3_Err = chipView(chip{"grey", "■", p.L.T("record.deleted")}, "record-deleted").Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = chipView(deletedChip(p.Page, r.VanishedAt != nil), "record-deleted").Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

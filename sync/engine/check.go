@@ -498,8 +498,8 @@ func (p *piece) mendListed(ctx context.Context) (more bool, err error) {
 	if err := p.Mirror.Mended(ctx, mirror.Check{Object: p.run.Object}, ids, still); err != nil {
 		return false, err
 	}
-	p.run.Cursor["after"] = ids[len(ids)-1]
-	return true, p.addNotes(ctx, map[string]int64{"read": int64(len(ids)), "changed": changed, "refused": refused, "extra": int64(extra)})
+	notes := map[string]int64{"read": int64(len(ids)), "changed": changed, "refused": refused, "extra": int64(extra)}
+	return true, p.addNotes(ctx, notes, "after", ids[len(ids)-1])
 }
 
 // mendRange mends a piece of a range that holds more suspects than were looked at: its records are read in the order of their ids, and
@@ -582,11 +582,11 @@ func (p *piece) mendRange(ctx context.Context) (more bool, err error) {
 }
 
 // addNotes adds to numbers of the run's cursor.
-func (p *piece) addNotes(ctx context.Context, notes map[string]int64) error {
+func (p *piece) addNotes(ctx context.Context, notes map[string]int64, texts ...string) error {
 	for name, n := range notes {
 		notes[name] = p.note(name) + n
 	}
-	return p.setNote(ctx, notes)
+	return p.setNote(ctx, notes, texts...)
 }
 
 // applyByID reads records by their ids and applies them; it gives their cells, of the table's fields in their order. The object's

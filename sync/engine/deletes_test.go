@@ -709,6 +709,86 @@ func TestASweepThatWaitsHoldsUpNoOther(t *testing.T) {
 	}
 }
 
+// Records that are hidden from the user by sharing cannot be told from purged ones: they count as deleted, and it is said of them that
+// they may only be hidden. Shared again, or for the first time, they come although no stamp moved; with a filter only those that meet it.
+func TestHiddenBySharingAndBack(t *testing.T) {
+	t.Parallel()
+	for name, filter := range map[string]string{"all": "", "filter": "Company != 'Left out'"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var org clock
+			c := sendSmall
+			c.Now = org.now
+			w := newWorld(t, c)
+			w.only("Lead")
+			w.exec(`UPDATE admin.objects SET row_filter = $1 WHERE name = 'Lead'`, filter)
+			connection, err := w.models.Connection(t.Context())
+			w.must(err)
+			user := connection.UserName
+			w.must(w.org.SetPrivate(user, "Lead", true))
+			share := func(shared bool, ids ...string) {
+				t.Helper()
+				for _, id := range ids {
+					w.must(w.org.Share(user, "Lead", id, shared))
+				}
+			}
+			var all []string
+			w.must(w.org.Each("Lead", true, func(f map[string]any) error { all = append(all, f["Id"].(string)); return nil }))
+			share(true, all...)
+			create := func(company string) string {
+				id, err := w.org.Create("Lead", map[string]any{"LastName": "Unseen", "Company": company})
+				w.must(err)
+				return id
+			}
+			unseen, leftOut := create("Let in"), create("Left out")
+			w.work()
+			w.cycle()
+			leads := w.ids("Lead")
+			hidden := leads[:3]
+			share(false, hidden...)
+			// Readings of changes no longer look back to any of these.
+			org.forward(time.Hour)
+			w.cycle()
+			if r := w.request("Lead", models.RunSweep); r.Deleted != 3 {
+				t.Errorf("the sweep found %d gone, want the three that are hidden", r.Deleted)
+			}
+			vanished := func() string {
+				return scalar[string](w, `SELECT coalesce(string_agg(sfid, ',' ORDER BY sfid), '') FROM mirror.vanished WHERE object = 'Lead'`)
+			}
+			if got := vanished(); got != strings.Join(hidden, ",") {
+				t.Errorf("gone or hidden are %q, want %q", got, hidden)
+			}
+			record, err := w.models.Record(t.Context(), "Lead", hidden[0])
+			w.must(err)
+			if !record.Deleted || record.VanishedAt == nil {
+				t.Errorf("the record's page does not know that it is gone or hidden: deleted %t, %v", record.Deleted, record.VanishedAt)
+			}
+			w.counted("Lead")
+
+			share(true, hidden[0], unseen, leftOut)
+			w.cycle()
+			r := w.request("Lead", models.RunSweep)
+			wantNew := int64(2)
+			if filter != "" {
+				wantNew = 1
+			}
+			if r.Changed != 1 || r.New != wantNew {
+				t.Errorf("the sweep brought %d back and %d anew, want one and %d", r.Changed, r.New, wantNew)
+			}
+			if w.marked("Lead", hidden[0]) || w.marked("Lead", unseen) || vanished() != strings.Join(hidden[1:], ",") {
+				t.Errorf("what is shared is marked still; gone or hidden are %q", vanished())
+			}
+			if n := scalar[int64](w, `SELECT count(*) FROM salesforce.lead WHERE sfid = $1`, leftOut); n != wantNew-1 {
+				t.Errorf("%d records are here that the filter leaves out", n)
+			}
+			w.counted("Lead")
+			if r := w.request("Lead", models.RunSweep); r.New+r.Changed+r.Deleted != 0 {
+				t.Errorf("a second sweep found %+v", r)
+			}
+		})
+	}
+}
+
 // Where the admin chose so the rows of deleted records go; the runs count them as deleted, and the lineage is kept.
 func TestDeletedRowsAreRemoved(t *testing.T) {
 	t.Parallel()

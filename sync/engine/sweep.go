@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,9 +26,13 @@ const (
 	sweepSpan = 40 * time.Second
 	// returnedAtOnce bounds the undeleted records that one query reads again whole.
 	returnedAtOnce = 100
+	// missingMost is how many records that a sweep finds in the org alone it reads by their ids; more come by reading all again, at most
+	// once in missingAgain.
+	missingMost, missingAgain = 10_000, 24 * time.Hour
 
 	actorSweep  = "Tandem, to find what was purged"
 	actorSettle = "Tandem, for deletions that wait for a yes"
+	actorShared = "Tandem, for records that the user sees only now"
 )
 
 // sweepDue tells whether an object's ids are to be compared: somebody found that deletions may have been missed, or the time has come.
@@ -114,14 +120,17 @@ func (p *piece) note(name string) int64 {
 	return int64(n)
 }
 
-// setNote changes numbers of the run's cursor.
-func (p *piece) setNote(ctx context.Context, notes map[string]int64) error {
+// setNote changes numbers of the run's cursor, and texts, which are pairs of name and value.
+func (p *piece) setNote(ctx context.Context, notes map[string]int64, texts ...string) error {
 	cursor := map[string]any{}
 	for name, v := range p.run.Cursor {
 		cursor[name] = v
 	}
 	for name, v := range notes {
 		cursor[name] = float64(v)
+	}
+	for i := 0; i+1 < len(texts); i += 2 {
+		cursor[texts[i]] = texts[i+1]
 	}
 	p.run.Cursor = cursor
 	return p.Models.SetCursor(ctx, p.run.ID, cursor)
@@ -137,6 +146,10 @@ func (p *piece) startSweep(ctx context.Context) (outcome, error) {
 	columns := p.idColumns()
 	soql := "SELECT " + strings.Join(columns, ",") + " FROM " + p.run.Object
 	if err := p.progress(ctx, models.RunProgress{Phase: models.PhaseReading}); err != nil {
+		return outcome{}, err
+	}
+	// The run may have compared before, while it waited for an answer.
+	if err := p.setNote(ctx, nil, "missing", ""); err != nil {
 		return outcome{}, err
 	}
 	// The first page tells how many there are.
@@ -299,6 +312,9 @@ func (p *piece) prove(ctx context.Context, s mirror.Sweep) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
+	if over, err := p.readMissing(ctx, s); err != nil || !over {
+		return outcome{}, err
+	}
 	done, held, err := p.Mirror.SettleSweep(ctx, s)
 	if err != nil {
 		return outcome{}, err
@@ -323,23 +339,96 @@ func (p *piece) readReturned(ctx context.Context, s mirror.Sweep) (int64, error)
 		if err != nil {
 			return sum, err
 		}
-		sum += n
+		sum += n.Changed
 	}
 }
 
-// readAgain reads records whole by their ids and applies them as they are now, whatever their stamp; it gives how many that changed.
-func (p *piece) readAgain(ctx context.Context, ids []sobject.ID) (int64, error) {
+// readMissing reads records that live in the org and are not here: no reading of changes brings what the user sees since a share, for
+// that moves no stamp. With a filter only those that meet it are wanted, which the org is asked for in the order of ids. One piece takes a
+// bounded time; false tells that more are left, from the cursor on.
+func (p *piece) readMissing(ctx context.Context, s mirror.Sweep) (over bool, err error) {
+	n, err := p.Mirror.CountMissing(ctx, s)
+	if err != nil || n == 0 {
+		return true, err
+	}
+	if p.filter == "" && n > missingMost {
+		return true, p.askResync(ctx, n)
+	}
+	for start := time.Now(); time.Since(start) < sweepSpan; {
+		after, _ := p.run.Cursor["missing"].(string)
+		ids, next, more, err := p.missingBehind(ctx, s, after)
+		if err != nil {
+			return false, err
+		}
+		var fresh int64
+		for some := range slices.Chunk(ids, returnedAtOnce) {
+			r, err := p.readAgain(ctx, some)
+			if err != nil {
+				return false, err
+			}
+			fresh += r.New
+		}
+		if err := p.setNote(ctx, map[string]int64{"new": p.note("new") + fresh}, "missing", next); err != nil || !more {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// missingBehind gives some of the ids behind the given one whose records are to be read, where the next ones begin, and whether there are any.
+func (p *piece) missingBehind(ctx context.Context, s mirror.Sweep, after string) (ids []sobject.ID, next string, more bool, err error) {
+	if p.filter == "" {
+		if ids, err = p.Mirror.Missing(ctx, s, nil, sobject.ID(after), returnedAtOnce); err != nil || len(ids) == 0 {
+			return nil, "", false, err
+		}
+		return ids, string(ids[len(ids)-1]), len(ids) == returnedAtOnce, nil
+	}
+	rows, err := p.behind(ctx, []string{"Id"}, p.where(""), after)
+	if err != nil {
+		return nil, "", false, err
+	}
+	defer rows.close()
+	among := []string{}
+	err = eachRow(rows, func(cells [][]byte) error {
+		id, err := sobject.ParseID(string(cells[0]))
+		among = append(among, string(id))
+		return err
+	})
+	if err != nil {
+		return nil, "", false, fmt.Errorf("read ids of %s by its filter: %w", p.run.Object, err)
+	}
+	next, more = rows.more()
+	ids, err = p.Mirror.Missing(ctx, s, among, "", len(among))
+	return ids, next, more, err
+}
+
+// askResync has all records of the object read again, which costs fewer calls than asking for very many by their ids.
+func (p *piece) askResync(ctx context.Context, missing int64) error {
+	last, err := p.Models.Runs(ctx, models.RunFilter{Object: p.run.Object, Kind: models.RunResync, Limit: 1})
+	if err != nil {
+		return err
+	}
+	if len(last) > 0 && (last[0].Active() || time.Since(*last[0].EndedAt) < missingAgain) {
+		return nil
+	}
+	p.Log.Info("the org has many records that are not here; all are read again", "object", p.run.Object, "run", p.run.ID, "records", missing)
+	_, err = p.Models.RequestRun(ctx, p.run.Object, models.RunResync, actorShared)
+	return err
+}
+
+// readAgain reads records whole by their ids and applies them as they are now, whatever their stamp; it tells what that changed.
+func (p *piece) readAgain(ctx context.Context, ids []sobject.ID) (mirror.Result, error) {
 	mark, err := p.Mirror.Watermark(ctx, p.run.Object)
 	if err != nil {
-		return 0, err
+		return mirror.Result{}, err
 	}
 	now, err := p.serverTime(ctx)
 	if err != nil {
-		return 0, err
+		return mirror.Result{}, err
 	}
 	batch, err := p.Mirror.ByID(ctx, p.run.Object)
 	if err != nil {
-		return 0, err
+		return mirror.Result{}, err
 	}
 	defer batch.Rollback()
 	batch.ReadAt(now)
@@ -356,19 +445,19 @@ func (p *piece) readAgain(ctx context.Context, ids []sobject.ID) (int64, error) 
 				err = apply(page.Rows)
 			}
 			if err != nil {
-				return 0, err
+				return sum, err
 			}
 		}
 	} else {
 		kept := &keptRows{columns: r.fields}
 		if err := p.client.Retrieve(ctx, p.run.Object, ids, kept.columns, kept.keep); err != nil {
-			return 0, err
+			return sum, err
 		}
 		if err := apply(kept); err != nil {
-			return 0, err
+			return sum, err
 		}
 	}
-	return sum.Changed, batch.Commit(ctx, mark.At, mark.At)
+	return sum, batch.Commit(ctx, mark.At, mark.At)
 }
 
 // settle has a person decide of the deletions that are held, waits for the answer, and does it. The run waits beside the cycle:
@@ -379,9 +468,9 @@ func (p *piece) settle(ctx context.Context) (outcome, error) {
 		return outcome{}, err
 	}
 	if held == 0 {
-		read, deleted, changed := p.note("read"), p.note("deleted"), p.note("changed")
-		unchanged := max(read-changed, 0)
-		return p.finish(ctx, mirror.Result{Read: changed + unchanged + deleted, Changed: changed, Deleted: deleted, Unchanged: unchanged})
+		read, deleted, changed, fresh := p.note("read"), p.note("deleted"), p.note("changed"), p.note("new")
+		unchanged := max(read-changed-fresh, 0)
+		return p.finish(ctx, mirror.Result{Read: changed + fresh + unchanged + deleted, New: fresh, Changed: changed, Deleted: deleted, Unchanged: unchanged})
 	}
 	asked := p.note("approval")
 	last, err := p.Models.LastApproval(ctx, models.ApproveDeletions, p.run.Object)

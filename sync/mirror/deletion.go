@@ -54,10 +54,17 @@ func (w *writer) holdBack(ctx context.Context, e *encoder, load int64) (died, dr
 	fail := func(err error) (int64, int64, error) {
 		return 0, 0, fmt.Errorf("look for deletions of %s: %w", object, err)
 	}
-	var known, remove bool
-	err = w.tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM mirror.deletions WHERE object = $1), (SELECT remove_deleted FROM mirror.objects WHERE object = $1)`, object).Scan(&known, &remove)
+	var known, vanished, remove bool
+	err = w.tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM mirror.deletions WHERE object = $1), EXISTS (SELECT FROM mirror.vanished WHERE object = $1),
+		(SELECT remove_deleted FROM mirror.objects WHERE object = $1)`, object).Scan(&known, &vanished, &remove)
 	if err != nil {
 		return fail(err)
+	}
+	if vanished {
+		// Alive or deleted, the org gives it again.
+		if _, err := w.tx.Exec(ctx, `DELETE FROM mirror.vanished v USING `+w.stage+` s WHERE v.object = $1 AND s.sfid = v.sfid`, object); err != nil {
+			return fail(err)
+		}
 	}
 	if known {
 		if err := w.forgetRevived(ctx, e); err != nil {
@@ -234,6 +241,10 @@ func (w *writer) carryOut(ctx context.Context, which string, args ...any) (int64
 	// Nothing is left to mend in a record that is gone.
 	_, err = w.tx.Exec(ctx, `UPDATE mirror.refusals r SET resolved_at = now() FROM mirror.deletions d
 		WHERE r.object = d.object AND r.direction = 'in' AND r.resolved_at IS NULL AND r.sfid = d.sfid AND (`+which+`)`, args...)
+	if err == nil {
+		// What only a sweep found is gone or hidden: nothing tells which.
+		_, err = w.tx.Exec(ctx, `INSERT INTO mirror.vanished (object, sfid) SELECT d.object, d.sfid FROM mirror.deletions d WHERE d.source = 'sweep' AND (`+which+`) ON CONFLICT DO NOTHING`, args...)
+	}
 	if err == nil {
 		_, err = w.tx.Exec(ctx, `DELETE FROM mirror.deletions d WHERE `+which, args...)
 	}

@@ -254,6 +254,39 @@ func (db *DB) Returned(ctx context.Context, s Sweep, after sobject.ID, most int)
 	return pgx.CollectRows(rows, pgx.RowTo[sobject.ID])
 }
 
+// missing is a condition on an id o that a sweep saw: it lives in the org and is not here, and nothing says that it should not be. Whoever
+// deleted it here wants it gone, and what was set aside is told of elsewhere.
+const missing = `NOT o.gone AND NOT EXISTS (SELECT FROM %s t WHERE t.sfid = o.sfid)
+	AND NOT EXISTS (SELECT FROM mirror.outbox x WHERE x.object = $1 AND x.operation = 'delete' AND x.sfid = o.sfid)
+	AND NOT EXISTS (SELECT FROM mirror.refusals r WHERE r.object = $1 AND r.direction = 'in' AND r.sfid = o.sfid AND r.resolved_at IS NULL)`
+
+// CountMissing counts the ids that the org gave a sweep and that are not here: the user sees them since a share that no stamp tells of, or
+// they are of records that the object's filter leaves out, or just made.
+func (db *DB) CountMissing(ctx context.Context, s Sweep) (n int64, err error) {
+	t, _, err := db.Table(ctx, s.Object)
+	if err == nil {
+		err = db.pool.QueryRow(ctx, fmt.Sprintf(`SELECT count(*) FROM %s o WHERE `+missing, sweepTable(s.RunID), t.name()), s.Object).Scan(&n)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("count the ids of %s that are not here: %w", s.Object, err)
+	}
+	return n, nil
+}
+
+// Missing lists them, in order, after the id given, at most so many; of the ids among, if there are any, only these.
+func (db *DB) Missing(ctx context.Context, s Sweep, among []string, after sobject.ID, most int) ([]sobject.ID, error) {
+	t, _, err := db.Table(ctx, s.Object)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := db.pool.Query(ctx, fmt.Sprintf(`SELECT DISTINCT o.sfid FROM %s o WHERE `+missing+` AND o.sfid > $2 AND ($3::text[] IS NULL OR o.sfid = ANY($3)) ORDER BY 1 LIMIT $4`, sweepTable(s.RunID), t.name()),
+		s.Object, string(after), among, most)
+	if err != nil {
+		return nil, fmt.Errorf("list the ids of %s that are not here: %w", s.Object, err)
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[sobject.ID])
+}
+
 // Candidates lists records whose deletion is to be proven, at most so many.
 func (db *DB) Candidates(ctx context.Context, object string, most int) ([]sobject.ID, error) {
 	rows, err := db.pool.Query(ctx, `SELECT sfid FROM mirror.deletions WHERE object = $1 AND state = 'candidate' ORDER BY sfid LIMIT $2`, object, most)
