@@ -732,6 +732,9 @@ func TestBrowser(t *testing.T) {
 	b.do("ask for a resync", chromedp.Navigate(base+"/objects/Lead"), chromedp.Click(id("resync-Lead")), chromedp.WaitVisible(id("resync-yes-Lead")), chromedp.Click(id("resync-yes-Lead")), chromedp.WaitVisible(id("flash")))
 	i.until("the resync succeeded", `SELECT EXISTS (SELECT FROM admin.runs WHERE object = 'Lead' AND kind = 'resync' AND state = 'succeeded' AND requested_by = 'ada@example.com')`)
 
+	b.do("compare with Salesforce", chromedp.Navigate(base+"/objects/Contact"), chromedp.Click(id("check-Contact")), chromedp.WaitVisible(id("flash")))
+	b.sees("check-result", "Same as Salesforce")
+
 	b.do("read it in French", chromedp.Navigate(base+"/settings"), chromedp.SetValue(id("language"), "fr"), chromedp.Click(id("save-language")))
 	b.sees("save-language", "Enregistrer")
 	b.do("look at the overview", chromedp.Navigate(base+"/"), chromedp.WaitVisible(id("object-row-Lead")))
@@ -806,7 +809,20 @@ func TestBrowserSends(t *testing.T) {
 	b.do("sign in", chromedp.Navigate(base+"/sign-in"), chromedp.SendKeys(id("email"), "ada@example.com"), chromedp.SendKeys(id("password"), "correct horse battery"), chromedp.Click(id("sign-in")), chromedp.WaitVisible(id("object-row-Lead")))
 
 	b.do("find the lead", chromedp.Navigate(base+"/records"), chromedp.SendKeys(id("records-q"), "EDITED@acme"), chromedp.Click(id("records-go")), chromedp.Click(chromedp.CSS(`[data-testid^="record-Lead-"] a`)), chromedp.WaitVisible(id("edit-record")))
-	b.do("edit it", chromedp.Click(id("edit-record")), chromedp.WaitVisible(id("field-Title")), chromedp.SetValue(id("field-Title"), "Chief of peas"), chromedp.Click(id("save-record")), chromedp.WaitVisible(id("flash")))
+	var owner, mail string
+	if err := org.Each("User", false, func(f map[string]any) error {
+		if now, _ := org.Get("Lead", edited); f["IsActive"] == true && f["Id"] != now["OwnerId"] {
+			owner, _ = f["Id"].(string)
+			mail, _ = f["Email"].(string)
+		}
+		return nil
+	}); err != nil || mail == "" {
+		t.Fatalf("no user to own the lead: %v", err)
+	}
+	b.do("edit it", chromedp.Click(id("edit-record")), chromedp.WaitVisible(id("field-Title")), chromedp.SetValue(id("field-Title"), "Chief of peas"),
+		chromedp.Clear(id("field-OwnerId")), chromedp.SendKeys(id("field-OwnerId"), mail))
+	b.sees("choices-OwnerId", mail)
+	b.do("save it", chromedp.Click(id("save-record")), chromedp.WaitVisible(id("flash")))
 	b.sees("story", "ada@example.com")
 	b.do("see the question", chromedp.WaitVisible(id("banner-approval-first-send")), chromedp.Click(id("see-approvals")), chromedp.WaitVisible(id("answer-yes-first-send")))
 	if row, _ := org.Get("Lead", edited); row["Title"] != "Edited" {
@@ -814,6 +830,7 @@ func TestBrowserSends(t *testing.T) {
 	}
 	b.do("say yes", chromedp.Click(id("answer-yes-first-send")), chromedp.WaitVisible(id("sure-yes-first-send")), chromedp.Click(id("sure-yes-first-send")), chromedp.WaitVisible(id("approvals-empty")))
 	reaches(edited, "Title", "Chief of peas")
+	reaches(edited, "OwnerId", owner)
 
 	relax, err := org.AddValidationRule(simorg.ValidationRule{Object: "Lead", Condition: "Rating = 'Hot' AND Phone = null", Message: "A hot lead needs a phone number."})
 	if err != nil {

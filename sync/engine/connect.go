@@ -183,7 +183,8 @@ func (t Tester) Test(ctx context.Context, c models.Connection) (models.Connectio
 	}
 	client, err := salesforce.New(salesforce.Config{Credentials: credentials(c, ""), Tokens: tokens, ClientName: clientName, AllowLocal: t.AllowLocalOrg, Log: t.Log})
 	if err != nil {
-		return c, refused(err)
+		// Nobody was asked yet: what was typed cannot be used, as a key that is none.
+		return c, &models.Error{Code: models.CodeInvalid, Message: "connection.unusable", Params: map[string]string{"message": err.Error()}, Err: err}
 	}
 	defer t.account(ctx, client)
 	report := models.ConnectionReport{At: started}

@@ -616,6 +616,11 @@ func TestAnotherUserOfTheSameOrg(t *testing.T) {
 		t.Fatal(err)
 	}
 	tester := engine.Tester{AllowLocalOrg: true, Log: w.config.Log}
+	_, err := tester.Test(ctx, models.Connection{LoginURL: w.server.URL, Auth: models.AuthJWT, ClientID: simorg.DefaultClientID, Username: user, PrivateKey: models.NewSecret("no key")})
+	var unusable *models.Error
+	if !errors.As(err, &unusable) || unusable.Code != models.CodeInvalid || unusable.Message != "connection.unusable" {
+		t.Errorf("a key that is none is told as %v, want as what was typed wrong, for Salesforce was not asked", err)
+	}
 	c, err := tester.Test(ctx, models.Connection{LoginURL: w.server.URL, Auth: models.AuthClientCredentials, ClientID: simorg.DefaultClientID, ClientSecret: models.NewSecret(simorg.DefaultClientSecret)})
 	if err != nil {
 		t.Fatal(err)
