@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
@@ -25,7 +26,10 @@ func (h *Handlers) settings(w http.ResponseWriter, r *http.Request, status int, 
 	if err != nil {
 		return err
 	}
-	props.Page, props.Rest = p, h.Rest
+	props.Page = p
+	if rest, err := time.ParseDuration(h.Rest); err == nil {
+		props.Rest = p.L.Duration(rest)
+	}
 	if p.May(models.RoleAdmin) {
 		if props.Sync, err = h.Models.SyncSettings(r.Context()); err != nil {
 			return err

@@ -228,7 +228,8 @@ func (db *DB) FieldNames(ctx context.Context) (map[string][]string, error) {
 // Kept is what remains here of an object: its table's records, and those that no longer meet its filter.
 type Kept struct {
 	Object     string
-	Records    int64
+	Records    int64 // those that are marked as deleted included
+	Deleted    int64
 	OutOfScope int64
 	OutSince   *time.Time
 }
@@ -236,7 +237,7 @@ type Kept struct {
 // Kept tells for each object that has a table what is in it.
 func (db *DB) Kept(ctx context.Context) (map[string]Kept, error) {
 	var rows []Kept
-	err := db.gorm.WithContext(ctx).Raw(`SELECT s.object, s.records + s.deleted AS records, coalesce(c.records, 0) AS out_of_scope, c.since AS out_since
+	err := db.gorm.WithContext(ctx).Raw(`SELECT s.object, s.records + s.deleted AS records, s.deleted, coalesce(c.records, 0) AS out_of_scope, c.since AS out_since
 		FROM mirror.object_status s LEFT JOIN mirror.scope_status c ON c.object = s.object`).Scan(&rows).Error
 	kept := make(map[string]Kept, len(rows))
 	for _, k := range rows {
