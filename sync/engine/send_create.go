@@ -265,21 +265,37 @@ func (s *sender) findLost(ctx context.Context, claim mirror.Claim, out []*sendin
 		}
 		found = append(found, d)
 	}
+	var doubts []mirror.Doubt
+	for _, snd := range left {
+		if snd.key == "" {
+			doubts = append(doubts, mirror.Doubt{Object: s.run.Object, RowID: snd.change.RowID, Since: since, Sent: snd.fields})
+		}
+	}
+	if len(doubts) > 0 {
+		if err := s.Mirror.NoteDoubts(ctx, doubts); err != nil {
+			return nil, nil, err
+		}
+	}
 	if len(found) > 0 {
 		s.Log.Info("creates whose reply was lost were found again", "object", s.run.Object, "records", len(found))
 	}
 	return found, left, nil
 }
 
-// isOurs tells whether a record holds what was sent. Salesforce trims text, rounds numbers and lowers addresses as it saves them.
+// isOurs tells whether a record holds what was sent.
 func (s *sender) isOurs(snd *sending, r *remote, columns []string) bool {
-	for _, name := range columns[1:] {
-		sent := snd.fields[name]
+	return holds(s.table.Schema(), snd.fields, r.values, columns[1:])
+}
+
+// holds tells whether a record's values are those that were sent. Salesforce trims text, rounds numbers and lowers addresses as it saves them.
+func holds(schema sobject.Schema, fields, values map[string]*string, columns []string) bool {
+	for _, name := range columns {
+		sent := fields[name]
 		if sent == nil {
 			continue // what was left empty may have got a default
 		}
-		f, _ := s.table.Schema().Field(name)
-		have := r.values[name]
+		f, _ := schema.Field(name)
+		have := values[name]
 		if f.Type == "boolean" && have == nil {
 			have = new(string)
 		}
@@ -546,4 +562,33 @@ func rounded(v string, scale int) string {
 		return v
 	}
 	return r.FloatString(scale)
+}
+
+// tellDoubles looks whether a create that was sent again, because its reply was lost and nothing was found of it, came to light since as a
+// second record. It asks Salesforce for nothing: reading brings what our user made.
+func (e *Engine) tellDoubles(ctx context.Context) error {
+	connection, err := e.Models.Connection(ctx)
+	if err != nil {
+		return err
+	}
+	told := map[sobject.ID]bool{}
+	err = e.Mirror.Doubts(ctx, connection.UserID, func(d mirror.Doubt, made map[sobject.ID]map[string]*string) error {
+		t, _, err := e.Mirror.Table(ctx, d.Object)
+		if err != nil {
+			return err
+		}
+		for _, id := range slices.Sorted(maps.Keys(made)) {
+			if told[id] || id == d.SFID || !holds(t.Schema(), d.Sent, made[id], slices.Sorted(maps.Keys(d.Sent))) {
+				continue
+			}
+			told[id] = true
+			e.Log.Warn("a record may be in Salesforce twice: the reply to its creation was lost, and it was found too late", "object", d.Object, "first", id, "second", d.SFID)
+			return e.Mirror.TellDouble(ctx, d, id)
+		}
+		return nil
+	})
+	if err == nil && len(told) > 0 {
+		err = e.tellNews(ctx)
+	}
+	return err
 }

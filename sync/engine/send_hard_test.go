@@ -237,10 +237,10 @@ func (w *world) quiet() bool {
 	return scalar[bool](w, `SELECT NOT EXISTS (SELECT FROM admin.cycles WHERE ended_at IS NULL) AND NOT EXISTS (SELECT FROM admin.runs WHERE ended_at IS NULL)`)
 }
 
-// What sending costs, the reading before included: two calls for 200 changes, one for 100 above 2,000.
+// What sending costs, the reading of what Salesforce holds included: two calls for 200 changes, one for 100 above 2,000, whatever is sent.
 func TestWhatSendingCosts(t *testing.T) {
 	t.Parallel()
-	w := sendWorld(t, simorg.Config{Leads: 2600, Contacts: 30, Accounts: 10, Opportunities: 5, Campaigns: 3, CampaignMembers: 5, Tasks: 5, Events: 5, Users: 5})
+	w := sendWorld(t, simorg.Config{Leads: 2900, Contacts: 30, Accounts: 10, Opportunities: 5, Campaigns: 3, CampaignMembers: 5, Tasks: 5, Events: 5, Users: 5})
 	leads := w.ids("Lead")
 	cost := func(what string, most int64) {
 		t.Helper()
@@ -262,6 +262,24 @@ func TestWhatSendingCosts(t *testing.T) {
 	cost("2,200 edits", 22)
 	w.exec(`INSERT INTO salesforce.lead (lastname, company, email) SELECT 'New', 'N', 'somebody.else.with.a.long.name.' || i || '@company.example.com' FROM generate_series(1, 2200) i`)
 	cost("2,200 creates", 22)
+	campaigns := w.ids("Campaign")
+	w.exec(`INSERT INTO salesforce.campaignmember (campaignid, leadid, status) SELECT $1, unnest($2::text[]), 'Responded'`, campaigns[0], leads[100:300])
+	cost("200 members", 2)
+	w.exec(`UPDATE salesforce.campaignmember SET status = 'Sent' WHERE campaignid = $1 AND leadid = ANY($2)`, campaigns[0], leads[100:300])
+	cost("200 statuses of members", 2)
+	w.exec(`UPDATE admin.objects SET delete_allowed = true, external_id = 'Marketing_Id__c' WHERE name = 'Lead'`)
+	w.exec(`UPDATE admin.state SET brake_percent = 100`)
+	w.exec(`DELETE FROM salesforce.lead WHERE sfid = ANY($1)`, leads[:200])
+	cost("200 deletions", 2)
+	w.exec(`DELETE FROM salesforce.lead WHERE sfid = ANY($1)`, leads[200:2400])
+	cost("2,200 deletions", 22)
+	if os.Getenv("TANDEM_TEST_SCALE") == "" {
+		return
+	}
+	w.exec(`INSERT INTO salesforce.campaignmember (campaignid, leadid, status) SELECT $1, sfid, 'Responded' FROM salesforce.lead WHERE sfid IS NOT NULL AND NOT isconverted AND company = 'N' LIMIT 2200`, campaigns[1])
+	cost("2,200 members", 22)
+	w.exec(`INSERT INTO salesforce.lead (lastname, company, email) SELECT 'Keyed', 'K', 'somebody.with.a.key.' || i || '@company.example.com' FROM generate_series(1, 2200) i`)
+	cost("2,200 creates by a key", 22)
 }
 
 // storms are what the org and the network do wrong in passing.

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/tandem-sync/tandem/sync/engine/otherorg"
@@ -49,4 +50,41 @@ func TestSendingToAnOrgWithoutCollections(t *testing.T) {
 		t.Errorf("requests that the documentation does not know: %v", s)
 	}
 	w.cycle()
+}
+
+// A create whose reply is lost, and that the org saves only after it was looked for, is sent again: no call tells of it then. Once reading brings
+// the second record a person hears of both.
+func TestALostCreateThatComesToLightTooLate(t *testing.T) {
+	t.Parallel()
+	w := sendingWorld(newOtherWorld(t, otherSmall))
+	before := w.count("Lead")
+	w.other.Break(otherorg.Trouble{Where: "POST /services/data/v64.0/composite/sobjects", Times: 1, Ghost: true})
+	row := w.insert(`INSERT INTO salesforce.lead (lastname, company, annualrevenue) VALUES ('Late', ' Ghost & Co ', 1.50)`)
+	w.insert(`INSERT INTO salesforce.lead (lastname, company) VALUES ('Another', 'Ghost & Co')`)
+	w.rushed()
+	if n := scalar[int](w, `SELECT count(*) FROM mirror.doubts`); n != 2 {
+		t.Errorf("%d doubts are noted, want one of each row that was sent again", n)
+	}
+	w.other.Haunt()
+	if n := w.count("Lead") - before; n != 4 {
+		t.Fatalf("%d leads were made, want each twice: this checks nothing", n)
+	}
+	w.cycle()
+	notices, err := w.models.OpenNotices(t.Context(), "Lead", 10)
+	w.must(err)
+	said := map[string]string{}
+	for _, n := range notices {
+		if strings.Contains(n.Message, "possible_double") {
+			said[n.Params["second"]] = n.Params["first"]
+		}
+	}
+	mine := w.sfid("lead", row)
+	if first := said[mine]; len(said) != 2 || first == mine || w.there("Lead", first, "LastName") != "Late" {
+		t.Errorf("told is %v, want the two pairs, among them that of %s", said, mine)
+	}
+	if n := scalar[int](w, `SELECT count(*) FROM mirror.doubts`); n != 0 {
+		t.Errorf("%d doubts are left", n)
+	}
+	w.cycle()
+	w.equalObject("Lead")
 }

@@ -15,6 +15,9 @@ func (e *Engine) cycleSends(ctx context.Context, cycle models.Cycle) (bool, erro
 		left, err := e.Models.SendsLeft(ctx, cycle.Number)
 		return left > 0, err
 	}
+	if err := e.tellDoubles(ctx); err != nil {
+		return false, err
+	}
 	e.edited.Store(false)
 	objects, err := e.toSend(ctx)
 	if err != nil {

@@ -31,6 +31,8 @@ const (
 	NewsBack     NewsKind = "fields_back"    // fields that the user sees again
 	NewsRetyped  NewsKind = "fields_retyped" // fields that have another type; every value fitted
 	NewsPicklist NewsKind = "picklist"       // a picklist has more values: field, values
+
+	NewsDouble NewsKind = "possible_double" // a record may be there twice, for sending found one that was lost too late: first, second
 )
 
 // namesShown is how many names one piece of news lists.

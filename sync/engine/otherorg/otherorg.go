@@ -47,6 +47,7 @@ type Org struct {
 	writes   bool // it takes many records a call, and Bulk ingest jobs
 	ingests  map[string]*ingest
 	troubles []*Trouble
+	ghosts   []func()
 	clock    time.Time // what the request at hand is stamped with
 }
 

@@ -3,6 +3,7 @@ package otherorg
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"io"
 	"maps"
@@ -24,6 +25,7 @@ type Trouble struct {
 	NoSession bool          // every session has ended when it comes
 	CutBefore bool          // the connection is cut, and nothing was done
 	CutAfter  bool          // it was done, and the connection is cut before a reply
+	Ghost     bool          // the connection is cut at once, and it is done when Haunt is called
 	Status    int           // the reply, instead of doing anything: Code and Message as an error of the API, or Page as it is
 	Code      string
 	Message   string
@@ -55,6 +57,17 @@ func (o *Org) Mend() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.troubles = nil
+}
+
+// Haunt does what was asked for by requests whose connection was cut long ago.
+func (o *Org) Haunt() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.clock = time.Now().UTC().Truncate(time.Second)
+	for _, ghost := range o.ghosts {
+		ghost()
+	}
+	o.ghosts = nil
 }
 
 // due counts what could be hit, and tells whether it is.
@@ -114,6 +127,12 @@ func (o *Org) serve(w http.ResponseWriter, r *http.Request) {
 		case t.NoSession:
 			o.EndSessions()
 		case t.CutBefore:
+			panic(http.ErrAbortHandler)
+		case t.Ghost:
+			later := r.Clone(context.WithoutCancel(r.Context()))
+			o.mu.Lock()
+			o.ghosts = append(o.ghosts, func() { o.answer(httptest.NewRecorder(), later, body) })
+			o.mu.Unlock()
 			panic(http.ErrAbortHandler)
 		case t.Status != 0 && t.Code != "":
 			w.Header().Set("Content-Type", "application/json")
