@@ -146,6 +146,10 @@ func (h *Handlers) SaveFilter(w http.ResponseWriter, r *http.Request) error {
 		}
 		return h.fields(w, r, http.StatusUnprocessableEntity, func(p *templates.FieldsProps) {
 			p.Filter, p.FilterError, p.FilterCode = typed, p.L.Error(e), e.Params["code"]
+			// What is wrong with a query is here what is wrong with the filter: the rest of it is Tandem's.
+			if strings.HasPrefix(p.FilterCode, "INVALID_") || strings.HasPrefix(p.FilterCode, "MALFORMED_") {
+				p.FilterCode = "FILTER_REFUSED"
+			}
 		})
 	}
 	return h.fields(w, r, http.StatusOK, func(p *templates.FieldsProps) {

@@ -122,6 +122,10 @@ func (h *Handlers) doObject(w http.ResponseWriter, r *http.Request, flash string
 	if err := do(r.Context(), name, actor(r)); err != nil {
 		return err
 	}
-	h.flash(r, flash, "object", name)
+	label := name
+	if o, err := h.Models.Object(r.Context(), name); err == nil {
+		_, label = Locale(r).ObjectLabels(o.Name, o.Label, o.LabelPlural)
+	}
+	h.flash(r, flash, "object", label)
 	return back(w, r, templates.URLObjects)
 }
