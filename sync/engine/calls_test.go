@@ -151,3 +151,53 @@ func (w withoutHeader) Write(p []byte) (int, error) {
 	w.Header().Del(w.name)
 	return w.ResponseWriter.Write(p)
 }
+
+// What an idle cycle may cost, a call an object and five, holds with custom objects and record filters, while formulas of all objects are
+// due, and where the org does not take the replication calls.
+func TestWhatAnIdleCycleCosts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, tiny)
+	ctx := t.Context()
+	w.must(w.models.EnableObjects(ctx, []string{"Subscription__c", "License__c", "Product_Interest__c"}, "test"))
+	w.exec(`UPDATE admin.objects SET row_filter = 'CreatedDate > 2001-01-01T00:00:00Z' WHERE name IN ('Lead', 'Contact', 'Task', 'Subscription__c')`)
+	w.work()
+	w.cycle()
+	w.cycle()
+	most := len(models.StandardObjects) + 3 + 5
+	costs := func(what string, cycles int) {
+		t.Helper()
+		for i := range cycles {
+			before := w.org.Calls()
+			w.cycle()
+			// What was asked for beside the cycle belongs to it.
+			w.until("nothing goes on", func() bool {
+				return scalar[int](w, `SELECT count(*) FROM admin.runs WHERE ended_at IS NULL`) == 0
+			})
+			after := w.org.Calls()
+			if n := after.Total - before.Total; n > most {
+				t.Errorf("%s: idle cycle %d cost %d calls, want at most %d: %v, then %v", what, i+1, n, most, before.Kinds, after.Kinds)
+			}
+		}
+	}
+	costs("filters and custom objects", 2)
+	w.exec(`UPDATE admin.runs SET started_at = started_at - interval '3 days', requested_at = requested_at - interval '3 days' WHERE kind = 'first-sync'`)
+	formulas := func() int {
+		return scalar[int](w, `SELECT count(*) FROM admin.runs WHERE kind = 'formulas'`)
+	}
+	for range 3 {
+		n := formulas()
+		w.must(w.models.RequestFormulasDue(ctx))
+		w.must(w.models.RequestFormulasDue(ctx))
+		costs("formulas are due", 1)
+		if formulas() != n+1 {
+			t.Errorf("%d readings of formulas were made beside a cycle, want one", formulas()-n)
+		}
+	}
+	for _, path := range []string{"/updated", "/deleted"} {
+		w.org.Fault(simorg.Fault{Path: path, Status: 404, Code: "NOT_FOUND", Message: "The requested resource does not exist"})
+	}
+	costs("no replication calls", 5)
+	if asked := w.org.Calls().Kinds["updated"] + w.org.Calls().Kinds["deleted"]; asked == 0 {
+		t.Error("the replication calls were never asked: this checks nothing")
+	}
+}

@@ -28,8 +28,7 @@ const (
 // asksDeleted tells whether the org's list of deletions is asked in this read: always for objects whose records do not say that
 // they are deleted, in turn for the rest, to catch what was purged at once; and not where it was refused lately.
 func (p *piece) asksDeleted(mark mirror.Watermark, now time.Time) bool {
-	always := !p.table.HasIsDeleted() && p.run.Object != "User" // Salesforce deactivates users, and never deletes one
-	if !p.table.Schema().Replicateable || !p.args.AskDeleted && !always {
+	if !p.table.Schema().Replicateable || !p.args.AskDeleted && !listsAlways(p.table) {
 		return false
 	}
 	if refusesDeleted(mark, now) {
@@ -38,6 +37,9 @@ func (p *piece) asksDeleted(mark mirror.Watermark, now time.Time) bool {
 	// The list begins at its floor, and a window has at least two minutes: see salesforce.Client.Deleted.
 	return mark.DeletedFloor.IsZero() || now.Truncate(time.Minute).Sub(mark.DeletedFloor.Truncate(time.Minute)) >= 2*time.Minute
 }
+
+// listsAlways tells whether nothing but the org's list tells an object's deletions. Salesforce deactivates users, and never deletes one.
+func listsAlways(t *mirror.Table) bool { return !t.HasIsDeleted() && t.Object() != "User" }
 
 func refusesDeleted(mark mirror.Watermark, now time.Time) bool {
 	return !mark.DeletedRefusedAt.IsZero() && now.Sub(mark.DeletedRefusedAt) < refusedAgain

@@ -139,7 +139,8 @@ const (
 	// describeFullEvery is in which cycles all objects are described whether they changed or not.
 	describeFullEvery = 12
 	// coveredTurns and deletedTurns are how many objects a cycle asks the replication calls for, those asked longest ago
-	// first: a cycle in which nothing changed must stay near one call an object.
+	// first: a cycle in which nothing changed must stay near one call an object. Objects whose list of deletions is asked in every
+	// cycle count with deletedTurns, but one is asked in turn all the same.
 	coveredTurns, deletedTurns = 1, 2
 	// describeTurns is how many objects a cycle describes where each costs a call.
 	describeTurns = 2
@@ -193,6 +194,7 @@ func (e *Engine) turns(ctx context.Context, runs []models.Run) (map[int64]asks, 
 		busy  bool
 		never bool // its list of deletions is no use in turn: there is none, or it is asked in every cycle
 	}
+	always := 0
 	marks := make([]mark, 0, len(runs))
 	for _, r := range runs {
 		w, err := e.Mirror.Watermark(ctx, r.Object)
@@ -214,6 +216,9 @@ func (e *Engine) turns(ctx context.Context, runs []models.Run) (map[int64]asks, 
 		if err != nil {
 			return nil, err
 		}
+		if listsAlways(table) && !refusesDeleted(w, w.At) {
+			always++
+		}
 		marks = append(marks, mark{r.ID, w, len(last) > 0 && last[0].Read > 0, !table.HasIsDeleted()})
 	}
 	chosen := map[int64]asks{}
@@ -232,7 +237,7 @@ func (e *Engine) turns(ctx context.Context, runs []models.Run) (map[int64]asks, 
 	slices.SortStableFunc(marks, func(a, b mark) int { return a.DeletedAskedAt.Compare(b.DeletedAskedAt) })
 	asked = 0
 	for _, m := range marks {
-		if asked < deletedTurns && !m.never && !refusesDeleted(m.Watermark, m.At) {
+		if asked < max(deletedTurns-always, 1) && !m.never && !refusesDeleted(m.Watermark, m.At) {
 			a := chosen[m.run]
 			a.deleted = true
 			chosen[m.run] = a

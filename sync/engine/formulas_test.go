@@ -73,6 +73,13 @@ func TestFormulasAreReadAgain(t *testing.T) {
 			}
 			w.models.Now = func() time.Time { return now.Add(25 * time.Hour) }
 			with := scalar[int](w, `SELECT count(DISTINCT object) FROM mirror.formulas WHERE object <> 'Lead'`)
+			if n := due() + due() - due(); n != 1 {
+				t.Errorf("at once %d readings were asked for, want one after another", n)
+			}
+			for i := range with + 3 {
+				w.models.Now = func() time.Time { return now.Add(25*time.Hour + time.Duration(i+1)*11*time.Minute) }
+				due()
+			}
 			if n := due(); n != with+1 || with+1 >= len(models.StandardObjects) {
 				t.Errorf("after 25 hours %d readings were asked for, want one for each of the %d objects with formulas", n, with+1)
 			}
