@@ -68,7 +68,7 @@ func TestALargeObjectThatBulkRefusesIsReadInPieces(t *testing.T) {
 	for name, fault := range map[string]simorg.Fault{
 		"refused at once": {Object: "Lead", Method: "POST", Path: "jobs/query", Status: 400, Code: "NOT_THIS_ONE", Message: "Lead is not for you in bulk"},
 		"job fails":       {Object: "Lead", Path: "jobs/query", FailJob: true, Message: "NotThisOne : Lead is not for you in bulk"},
-		"total unknown":   {Method: "POST", Path: "jobs/query", Status: 404, Body: "[]", ContentType: "application/json"},
+		"total unknown":   {Method: "POST", Path: "jobs/query", Status: 400, Code: "LIMIT_EXCEEDED", Message: "Max jobs of this type reached"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -37,7 +37,8 @@ func (p *piece) job(ctx context.Context, soql string) (id string, err error) {
 // refusesBulk tells whether the org refused a Bulk job for good, so that REST is to be tried: in whatever words, but not because of a
 // field, which REST would refuse too, nor for a reason that passes or that concerns the whole connection.
 func refusesBulk(err error) bool {
-	if salesforce.IsBulkUnsupported(err) {
+	// LIMIT_EXCEEDED is the day's number of jobs, and passes only with the day.
+	if salesforce.IsBulkUnsupported(err) || salesforce.HasCode(err, "LIMIT_EXCEEDED") {
 		return true
 	}
 	var api *salesforce.APIError

@@ -126,6 +126,24 @@ func TestBulkRefusals(t *testing.T) {
 	c.wantError(404, "NOT_FOUND", "GET", path, nil)
 }
 
+// A job that has ended is kept for seven days, and its result can be read as long.
+func TestJobsAreKeptForSevenDays(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+	c := start(t, simorg.Config{Seed: 2, Leads: 5, SessionTimeout: 1000 * time.Hour, BulkDelay: time.Nanosecond, Now: func() time.Time { return now }})
+	j := c.want(200, "POST", "/jobs/query", object{"operation": "query", "query": "SELECT Id FROM Lead"}).(object)
+	path := "/jobs/query/" + j["id"].(string)
+	now = now.Add(time.Minute)
+	c.until(path)
+	now = now.Add(7*24*time.Hour - 2*time.Minute)
+	if res, b := c.do("GET", path+"/results", nil); res.StatusCode != 200 {
+		t.Errorf("within the week the result gave %d %s", res.StatusCode, b)
+	}
+	now = now.Add(time.Hour)
+	c.wantError(404, "NOT_FOUND", "GET", path, nil)
+	c.wantError(404, "NOT_FOUND", "GET", path+"/results", nil)
+}
+
 // An ingest job: upload, close, poll, and three files of results in another order than the upload's.
 func TestIngest(t *testing.T) {
 	t.Parallel()
