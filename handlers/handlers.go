@@ -121,6 +121,21 @@ func (h *Handlers) object(r *http.Request) (models.ObjectDetail, error) {
 	return o, err
 }
 
+// ProblemPage gives what the page of an error needs. Who is signed in keeps the navigation beside a refusal of ours; where something broke, or
+// nobody is signed in, there is no more to be asked of the database.
+func (h *Handlers) ProblemPage(r *http.Request, ours bool) templates.Page {
+	p := h.PublicPage(r, "error.title")
+	if p.User == nil || !ours {
+		p.User = nil
+		return p
+	}
+	var err error
+	if p.Status, err = h.status(r); err != nil {
+		p.User = nil
+	}
+	return p
+}
+
 // PublicPage gives what every page needs, also before somebody signed in.
 func (h *Handlers) PublicPage(r *http.Request, key string) templates.Page {
 	l := Locale(r)

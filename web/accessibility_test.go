@@ -62,7 +62,7 @@ func (s *site) lived() {
 	s.t.Helper()
 	ctx := s.t.Context()
 	s.mirrored()
-	s.refused([2]string{rule, "Country is required."}, [2]string{duplicate, "duplicate value found"}, [2]string{"NEVER_HEARD_OF", "Something else."})
+	s.refused([2]string{rule, "Country is required."}, [2]string{duplicate, "Key__c duplicates 00Q000000000001AAA"}, [2]string{"NEVER_HEARD_OF", "Something else."})
 	s.exec(`INSERT INTO mirror.refusals (object, record, sfid, direction, field, code, message, value) VALUES ('Lead', $1, $1, 'in', 'Score__c', 'NOT_A_NUMBER', 'Score__c is "many", which is not a number.', '{"Score__c": "many"}')`, leadID)
 	row := ask[int64](s, `SELECT id FROM salesforce.lead WHERE sfid = $1`, leadID)
 	for i, state := range []struct{ winner, outcome string }{{"", ""}, {"salesforce", ""}, {"local", ""}, {"salesforce", "seen"}} {
@@ -91,11 +91,40 @@ func (s *site) lived() {
 	s.exec(`INSERT INTO admin.runs (cycle, object, kind, state, requested_by, requested_at, started_at, ended_at, read, new, changed, sent) SELECT NULL, 'Lead', 'changes', 'succeeded', '', now(), now(), now(), 9, 3, 2, 1 FROM generate_series(1, 3)`)
 }
 
+// foreignTo gives what a page in each language must not say: the sentences of the other, and the catalogue's keys.
+func foreignTo(t *testing.T) map[string][]string {
+	t.Helper()
+	catalogue := map[string]map[string]string{"en": {}, "fr": {}}
+	for lang, sentences := range catalogue {
+		text, err := os.ReadFile("../templates/locale/" + lang + ".txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(string(text), "\n") {
+			if key, sentence, ok := strings.Cut(line, " = "); ok && !strings.HasPrefix(line, "#") {
+				sentences[key] = sentence
+			}
+		}
+	}
+	foreign := map[string][]string{}
+	for lang, other := range map[string]string{"en": "fr", "fr": "en"} {
+		for key, sentence := range catalogue[other] {
+			foreign[lang] = append(foreign[lang], key)
+			own := catalogue[lang][key]
+			// What both say alike, and what is too short to be told from a name, is nobody's.
+			if len(sentence) > 10 && strings.Count(sentence, " ") > 0 && !strings.ContainsAny(sentence, "{|") && !strings.Contains(own, sentence) {
+				foreign[lang] = append(foreign[lang], sentence)
+			}
+		}
+	}
+	return foreign
+}
+
 // Every page, with something on it and with every question opened, keeps the rules of axe (WCAG 2.2 A and AA, and good practice): in
 // English, light and wide, and in French, dark and on a narrow screen. No page scrolls sideways.
 func TestAccessibility(t *testing.T) {
 	t.Parallel()
-	rules := axe(t)
+	rules, foreign := axe(t), foreignTo(t)
 	s := newSite(t)
 	browser := tab(t)
 	do := func(what string, steps ...chromedp.Action[chromedp.Void]) {
@@ -113,14 +142,14 @@ func TestAccessibility(t *testing.T) {
 		do("open "+path, chromedp.Navigate(s.server.URL+path))
 		script := rules + `; document.documentElement.dataset.theme = "` + theme + `"; document.querySelectorAll("details").forEach(d => { d.open = true });
 			axe.run(document, {resultTypes: ["violations"]}).then(r => JSON.stringify({
-				lang: document.documentElement.lang, wide: document.documentElement.scrollWidth - innerWidth,
+				lang: document.documentElement.lang, text: document.body.innerText, wide: document.documentElement.scrollWidth - innerWidth,
 				violations: r.violations.map(v => v.id + ": " + v.help + " " + v.nodes.slice(0, 3).map(n => n.html.slice(0, 200) + " | " + n.failureSummary.replace(/\s+/g, " ").slice(0, 300)).join(" || ")) }))`
 		text, err := chromedp.Run(ctx, chromedp.Evaluate[string](script, func(p *runtime.EvaluateParams) { p.AwaitPromise = new(true) }))
 		if err != nil {
 			t.Fatalf("%s: %v", path, err)
 		}
 		var found struct {
-			Lang       string
+			Lang, Text string
 			Wide       int
 			Violations []string
 		}
@@ -132,6 +161,11 @@ func TestAccessibility(t *testing.T) {
 		}
 		if found.Wide > 0 {
 			t.Errorf("%s in %s scrolls sideways at %d px, by %d px", path, lang, width, found.Wide)
+		}
+		for _, sentence := range foreign[lang] {
+			if strings.Contains(found.Text, sentence) {
+				t.Errorf("%s in %s says %q", path, lang, sentence)
+			}
 		}
 		for _, v := range found.Violations {
 			t.Errorf("%s in %s, %s, at %d px: %s", path, lang, theme, width, v)

@@ -31,7 +31,7 @@ var statuses = map[models.ErrorCode]int{
 // problem shows an error as a page. What is no refusal of ours is logged, and told without its insides.
 func (s *Server) problem(w http.ResponseWriter, r *http.Request, err error) {
 	l := handlers.Locale(r)
-	status, message := http.StatusInternalServerError, l.T("error.internal")
+	status, message, ours := http.StatusInternalServerError, l.T("error.internal"), true
 	var e *models.Error
 	switch {
 	case errors.As(err, &e):
@@ -44,10 +44,10 @@ func (s *Server) problem(w http.ResponseWriter, r *http.Request, err error) {
 	case r.Context().Err() != nil:
 		return // nobody waits for the answer any more
 	default:
+		ours = false
 		s.config.Log.Error("a request failed", "method", r.Method, "path", r.URL.Path, "request", middleware.GetReqID(r.Context()), "error", err)
 	}
-	p := s.screens.PublicPage(r, "error.title")
-	p.User = nil
+	p := s.screens.ProblemPage(r, ours)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)

@@ -300,8 +300,13 @@ func TestEveryPageInEveryState(t *testing.T) {
 	}
 
 	for _, path := range []string{"/objects/Nonsense", "/runs/999", "/runs/x", "/nowhere"} {
-		if status, body, _ := p.get(path); status != http.StatusNotFound || !strings.Contains(body, `data-testid="problem"`) {
+		status, body, _ := p.get(path)
+		if status != http.StatusNotFound || !strings.Contains(body, `data-testid="problem"`) {
 			t.Errorf("%s answered %d", path, status)
+		}
+		// An address that is none belongs to nobody's session; what a page refuses keeps its navigation.
+		if nav := strings.Contains(body, `href="/errors"`); nav != (path != "/nowhere") {
+			t.Errorf("%s has the navigation: %t", path, nav)
 		}
 	}
 	if status, body, _ := p.get("/history.csv"); status != http.StatusOK || len(strings.Split(strings.TrimSpace(body), "\n")) != 4 {
