@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/tandem-sync/tandem/models"
 	"github.com/tandem-sync/tandem/sync/mirror"
@@ -689,6 +690,9 @@ func (s *sender) callBatch(ctx context.Context, claim mirror.Claim, batch []*sen
 		default:
 			records[i].ID = sobject.ID(snd.change.SFID)
 		}
+		if snd.remote != nil {
+			records[i].Unmodified = snd.remote.modified
+		}
 		for name, v := range snd.fields {
 			f, _ := s.table.Schema().Field(name)
 			value, err := valueOf(f, v)
@@ -837,11 +841,17 @@ func (s *sender) outcome(claim mirror.Claim, snd *sending, r salesforce.Collecti
 		// Nothing says that it is deleted, so that it may be alive and hidden from this user: only proof lets it be taken for deleted (Invariant 8).
 		return s.refuse(claim, snd.change, codeNotThere, fmt.Sprintf(
 			"Salesforce does not show this %s to the user that Tandem signs in with, and does not say that it was deleted: it is hidden, or was removed for good. The deletion is kept here: retry it once the user sees the record, or drop it and the row comes back.", s.label()), "", map[string]any{"said": code + ": " + message}), false
+	case code == salesforce.CodePrecondition:
+		// Looked at again, what was changed meanwhile is decided upon.
+		return s.again(claim, snd.change, cause, true), false
 	case salesforce.IsTransient(cause):
 		return mirror.Settlement{}, true
-	case code == codeNotWritable && len(fields) > 0:
+	case code == codeNotWritable:
 		// The right to write a field was taken away since it was described. It alone is not sent.
 		s.stale = true
+		if len(fields) == 0 {
+			fields = namedIn(message)
+		}
 		if s.strip(snd, fields, message) {
 			return mirror.Settlement{}, true
 		}
@@ -856,6 +866,11 @@ func (s *sender) outcome(claim mirror.Claim, snd *sending, r salesforce.Collecti
 var unseenCodes = []string{salesforce.CodeNotFound, "INVALID_CROSS_REFERENCE_KEY", "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY", "INSUFFICIENT_ACCESS_OR_READONLY", "INVALID_ID_FIELD"}
 
 const codeConvertedLead = "CANNOT_UPDATE_CONVERTED_LEAD"
+
+// namedIn lists what may be names of fields in a message that comes without them: "Unable to create/update fields: A, B. Please check ...".
+func namedIn(message string) []string {
+	return strings.FieldsFunc(message, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+}
 
 // strip takes fields out of a change that Salesforce does not take, to be refused alone; false if none of them was in it, or nothing is left.
 func (s *sender) strip(snd *sending, fields []string, message string) bool {

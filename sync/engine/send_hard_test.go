@@ -477,7 +477,7 @@ func TestBudgetAndLoginKeepWhatWaits(t *testing.T) {
 
 // The size that sending was made for, under every fault, on both orgs: ten thousand edits, a thousand creates and five hundred members, some of
 // which meet an edit there, or a rule that refuses them. Both sides end equal, or the difference is told. It takes minutes, so that it runs when it
-// is asked for by TANDEM_TEST_SCALE=1.
+// is asked for by TANDEM_TEST_SCALE.
 func TestSendingMuchThroughFaults(t *testing.T) {
 	if os.Getenv("TANDEM_TEST_SCALE") == "" {
 		t.Skip("TANDEM_TEST_SCALE is not set")
@@ -495,50 +495,72 @@ func TestSendingMuchThroughFaults(t *testing.T) {
 			return sendingWorld(newOtherWorld(t, otherorg.Config{Writes: true, Records: map[string]int{"Lead": 11_500, "Contact": 300, "User": 8, "Campaign": 10, "CampaignMember": 50, "CampaignMemberStatus": 10}}), much)
 		},
 	} {
-		// Each fault alone would take an hour at this size; it is alone at the small size, and all of them come here, twice.
-		t.Run(name, func(t *testing.T) { sendMuch(open(t)) })
+		// TANDEM_TEST_SCALE=each lets them come alone first, each in a round of that size.
+		t.Run(name, func(t *testing.T) {
+			var rounds [][]simorg.Fault
+			if os.Getenv("TANDEM_TEST_SCALE") == "each" {
+				for _, f := range storms {
+					rounds = append(rounds, []simorg.Fault{f})
+				}
+			}
+			sendMuch(open(t), append(rounds, storms)...)
+		})
 	}
 }
 
-func sendMuch(w *world) {
+// sendMuch lets people work in rounds, each with faults of its own.
+func sendMuch(w *world, rounds ...[]simorg.Fault) {
 	t := w.t
 	leads := w.ids("Lead")[:10_000]
+	campaigns := w.ids("Campaign")
 	before, members := w.count("Lead"), w.count("CampaignMember")
-	refused, met := leads[100:120], leads[5000:5020]
-	for _, id := range refused {
-		w.storm(simorg.Fault{Row: true, Object: "Lead", ID: id, Field: "Title", Code: "FIELD_CUSTOM_VALIDATION_EXCEPTION", Message: "No title, please"})
-	}
-	w.exec(`UPDATE salesforce.lead SET title = 'Ten thousand ' || right(sfid, 5), phone = NULL WHERE sfid = ANY($1)`, leads)
-	for _, id := range met {
-		if err := w.edit("Lead", id, map[string]any{"Title": "From there"}); err != nil {
-			t.Fatal(err)
+	var refused, met []string
+	for i, faults := range rounds {
+		// Other leads in each round are refused, and met by an edit there.
+		refused, met = append(refused, leads[100+20*i:120+20*i]...), leads[5000+20*i:5020+20*i]
+		for _, id := range refused {
+			w.storm(simorg.Fault{Row: true, Object: "Lead", ID: id, Field: "Title", Code: "FIELD_CUSTOM_VALIDATION_EXCEPTION", Message: "No title, please"})
+		}
+		w.exec(`UPDATE salesforce.lead SET title = 'Ten thousand ' || $2::int || right(sfid, 5), phone = $2::int::text WHERE sfid = ANY($1)`, leads, i)
+		for _, id := range met {
+			if err := w.edit("Lead", id, map[string]any{"Title": "From there"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, f := range faults {
+			for round := range 2 {
+				f.After, f.Count = 1+3*round, 1
+				w.storm(f)
+			}
+		}
+		company := fmt.Sprint("T", i)
+		w.exec(`INSERT INTO salesforce.lead (lastname, company, email) SELECT 'Thousand', $1, 'thousand.' || i || '@' || $1 || '.example' FROM generate_series(1, 1000) i`, company)
+		w.exec(`INSERT INTO salesforce.campaignmember (campaignid, leadid) SELECT $1, 'local:' || id FROM salesforce.lead WHERE company = $2 ORDER BY id LIMIT 500`, campaigns[i%len(campaigns)], company)
+		began, calls := time.Now(), w.sendCalls()
+		for round := 0; round < 6 && (round == 0 || !w.sentAll()); round++ {
+			w.rushed()
+		}
+		w.calm()
+		for round := 0; round < 3 && !w.sentAll(); round++ {
+			w.rushed()
+		}
+		t.Logf("round %d, %d faults: sent in %s by %d API calls", i, len(faults), time.Since(began).Round(time.Second), w.sendCalls()-calls)
+		if n := scalar[int](w, `SELECT count(*) FROM mirror.outbox WHERE state <> 'refused'`); n != 0 {
+			t.Fatalf("%d changes are left", n)
+		}
+		for _, id := range met {
+			if n := scalar[int](w, `SELECT count(*) FROM mirror.open_conflicts WHERE sfid = $1 AND field = 'Title' AND remote = 'From there' AND winner = 'salesforce'`, id); n != 1 {
+				t.Errorf("of the lead %s that both sides changed %d conflicts are open", id, n)
+			}
+		}
+		if n := w.count("Lead") - before; n != 1000*(i+1) {
+			t.Fatalf("%d leads were made, want 1,000 a round", n)
+		}
+		if n := w.count("CampaignMember") - members; n != 500*(i+1) {
+			t.Fatalf("%d members were made, want 500 a round", n)
 		}
 	}
-	for _, f := range storms {
-		for round := range 2 {
-			f.After, f.Count = 1+3*round, 1
-			w.storm(f)
-		}
-	}
-	w.exec(`INSERT INTO salesforce.lead (lastname, company, email) SELECT 'Thousand', 'T', 'thousand.' || i || '@t.example' FROM generate_series(1, 1000) i`)
-	w.exec(`INSERT INTO salesforce.campaignmember (campaignid, leadid) SELECT $1, 'local:' || id FROM salesforce.lead WHERE company = 'T' ORDER BY id LIMIT 500`, w.ids("Campaign")[0])
-	began := time.Now()
-	for range 4 {
-		w.rushed()
-	}
-	w.calm()
-	w.rushed()
 	w.cycle()
-	t.Logf("sent in %s; %d API calls", time.Since(began).Round(time.Second), scalar[int](w, `SELECT coalesce(sum(api_calls), 0) FROM admin.runs WHERE kind = 'send'`))
-	if n := scalar[int](w, `SELECT count(*) FROM mirror.outbox WHERE state <> 'refused'`); n != 0 {
-		t.Errorf("%d changes are left", n)
-	}
-	if n := w.count("Lead") - before; n != 1000 {
-		t.Errorf("%d leads were made, want 1,000", n)
-	}
-	if n := w.count("CampaignMember") - members; n != 500 {
-		t.Errorf("%d members were made, want 500", n)
-	}
 	// What differs is told: as a refusal that is open, with the value that was not sent. What met an edit there is a conflict.
 	for _, id := range refused {
 		if n := scalar[int](w, `SELECT count(*) FROM mirror.refused WHERE direction = 'out' AND sfid = $1 AND code = 'FIELD_CUSTOM_VALIDATION_EXCEPTION'`, id); n != 1 {
@@ -548,13 +570,8 @@ func sendMuch(w *world) {
 	if n := scalar[int](w, `SELECT count(*) FROM mirror.refused`); n != len(refused) {
 		t.Errorf("%d refusals are open, want %d", n, len(refused))
 	}
-	for _, id := range met {
-		if n := scalar[int](w, `SELECT count(*) FROM mirror.open_conflicts WHERE sfid = $1 AND field = 'Title' AND remote = 'From there' AND winner = 'salesforce'`, id); n != 1 {
-			t.Errorf("of the lead %s that both sides changed %d conflicts are open", id, n)
-		}
-	}
-	if n := scalar[int](w, `SELECT count(*) FROM mirror.open_conflicts`); n != len(met) {
-		t.Errorf("%d conflicts are open, want %d", n, len(met))
+	if n := scalar[int](w, `SELECT count(*) FROM mirror.open_conflicts`); n != 20*len(rounds) {
+		t.Errorf("%d conflicts are open, want %d", n, 20*len(rounds))
 	}
 	w.equalObject("Lead", refused...)
 	w.equalObject("CampaignMember")
@@ -563,4 +580,13 @@ func sendMuch(w *world) {
 			t.Errorf("requests that the documentation does not know: %v", s)
 		}
 	}
+}
+
+func (w *world) sendCalls() int {
+	return scalar[int](w, `SELECT coalesce(sum(api_calls), 0) FROM admin.runs WHERE kind = 'send'`)
+}
+
+// sentAll tells whether nothing waits any more, but what was refused.
+func (w *world) sentAll() bool {
+	return scalar[bool](w, `SELECT NOT EXISTS (SELECT FROM mirror.outbox WHERE state <> 'refused')`)
 }

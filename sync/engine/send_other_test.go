@@ -11,14 +11,25 @@ import (
 // and deleted here is there, a person whom it has is not doubled, and what it refuses is set aside.
 func TestSendingToAnOrgWithoutCollections(t *testing.T) {
 	t.Parallel()
-	w := sendingWorld(newOtherWorld(t, otherorg.Config{}), func(w *world) { w.exec(`UPDATE admin.objects SET delete_allowed = true WHERE name = 'Contact'`) })
+	met := false
+	w := sendingWorld(newOtherWorld(t, otherorg.Config{}), func(w *world) {
+		w.exec(`UPDATE admin.objects SET delete_allowed = true WHERE name = 'Contact'`)
+		// One is changed there after it was read and before it is written.
+		atStep(w, func(step string) {
+			if step == "read" && !met {
+				met = true
+				w.other.Write("Lead", w.other.Nth("Lead", 6), map[string]any{"Company": "Changed in between"})
+			}
+		})
+	})
 	o := w.other
 
 	there := func(object, id, field string) any { return o.Get(object, id)[field] }
-	edited, met, deleted, known := o.Nth("Lead", 3), o.Nth("Lead", 4), o.Nth("Contact", 3), o.Nth("Lead", 5)
-	o.Write("Lead", met, map[string]any{"Company": "Changed there"})
+	edited, both, deleted, known := o.Nth("Lead", 3), o.Nth("Lead", 4), o.Nth("Contact", 3), o.Nth("Lead", 5)
+	between := o.Nth("Lead", 6)
+	o.Write("Lead", both, map[string]any{"Company": "Changed there"})
 	before := o.Alive("Lead")
-	w.exec(`UPDATE salesforce.lead SET company = 'Changed here', description = E'two\r\nlines', annualrevenue = 12.5, firstname = NULL WHERE sfid = ANY($1)`, []string{edited, met})
+	w.exec(`UPDATE salesforce.lead SET company = 'Changed here', description = E'two\r\nlines', annualrevenue = 12.5, firstname = NULL WHERE sfid = ANY($1)`, []string{edited, both, between})
 	w.exec(`DELETE FROM salesforce.contact WHERE sfid = $1`, deleted)
 	made := w.insert(`INSERT INTO salesforce.lead (lastname, company, email) VALUES ('Made', 'Here', 'made@here.example')`)
 	linked := w.insert(`INSERT INTO salesforce.lead (lastname, company, email) VALUES ('LastName 5', 'Company 5', 'person.5@example.org')`)
@@ -28,8 +39,10 @@ func TestSendingToAnOrgWithoutCollections(t *testing.T) {
 	if got := there("Lead", edited, "Company"); got != "Changed here" || there("Lead", edited, "Description") != "two\r\nlines" || there("Lead", edited, "FirstName") != nil {
 		t.Errorf("the edited lead has %v, %v and %v", got, there("Lead", edited, "Description"), there("Lead", edited, "FirstName"))
 	}
-	if got := there("Lead", met, "Company"); got != "Changed there" || there("Lead", met, "Description") != "two\r\nlines" {
-		t.Errorf("the lead that both sides changed has %v and %v", got, there("Lead", met, "Description"))
+	for id, want := range map[string]string{both: "Changed there", between: "Changed in between"} {
+		if got := there("Lead", id, "Company"); got != want || there("Lead", id, "Description") != "two\r\nlines" {
+			t.Errorf("the lead that both sides changed has %v and %v, want %q kept", got, there("Lead", id, "Description"), want)
+		}
 	}
 	if there("Contact", deleted, "IsDeleted") != true {
 		t.Error("the contact that was deleted here is alive there")

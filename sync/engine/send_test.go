@@ -571,7 +571,7 @@ func TestAFieldThatMayNotBeWritten(t *testing.T) {
 		}
 	}
 	w.exec(`UPDATE salesforce.lead SET title = 'Between', city = 'Barred' WHERE sfid = $1`, id)
-	w.org.Fault(simorg.Fault{Row: true, Object: "Lead", ID: id, Field: "City", Code: "INVALID_FIELD_FOR_INSERT_UPDATE", Message: "Unable to create/update fields: City.", Fields: []string{"City"}, Count: 1})
+	w.org.Fault(simorg.Fault{Row: true, Object: "Lead", ID: id, Field: "City", Code: "INVALID_FIELD_FOR_INSERT_UPDATE", Message: "Unable to create/update fields: City.", Count: 1})
 	sent, _, conflicts, _ := sends(w.cycle())
 	if sent != 1 || conflicts != 0 {
 		t.Errorf("%d sent, %d conflicts", sent, conflicts)

@@ -69,6 +69,11 @@ func (s *sender) othersSince(ctx context.Context, since time.Time, fields []stri
 				return err
 			})
 		}
+		if isAPI(err) && !salesforce.IsTransient(err) && !salesforce.IsHalting(err) && !isCode(err, salesforce.CodeInvalidField) {
+			// What cannot be watched is sent all the same.
+			s.Log.Warn("the org does not tell what others change while a Bulk job is under way", "object", s.run.Object, "error", err)
+			return nil, until, true, nil
+		}
 		if err != nil {
 			return nil, until, false, err
 		}
@@ -171,8 +176,8 @@ func (s *sender) keepMet(w mirror.Watch, snd *sending, after *remote) {
 	}
 }
 
-// closeJob uploads changes to new jobs until one could be closed whose records nobody else has changed since they were read; that one is at work from
-// then on. What was changed is left to the end of the job, when it is looked at anew. job is empty if too much changes for one.
+// fillJob uploads changes to new jobs until one can be closed whose records nobody else has changed since they were read. What was changed is left to
+// the end of the job, when it is looked at anew. job is empty if too much changes for one.
 func (s *sender) fillJob(ctx context.Context, claim mirror.Claim, operation salesforce.IngestOperation, external string, out []*sending, since time.Time) (job string, watch mirror.Watch, err error) {
 	for range jobTries {
 		if len(out) <= s.BulkSendAbove {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -76,6 +77,9 @@ type Record struct {
 	Object string
 	ID     sobject.ID // of an update
 	Fields map[string]Value
+	// Unmodified is when the record was last changed as far as the caller knows. Where records are updated by a call each, one that was changed
+	// later is refused with CodePrecondition; collections have no such condition.
+	Unmodified time.Time
 }
 
 // MarshalJSONTo writes the record as collections take it.

@@ -51,6 +51,9 @@ func (c *Client) oneByOne(ctx context.Context, op, method, below string, records
 			}
 			r.path = path + "/sobjects" + below + "/" + url.PathEscape(value)
 		case record.ID != "":
+			if method == http.MethodPatch && !record.Unmodified.IsZero() {
+				r.header.Set("If-Unmodified-Since", record.Unmodified.UTC().Format(http.TimeFormat))
+			}
 			r.path = path + "/sobjects/" + url.PathEscape(record.Object) + "/" + url.PathEscape(string(record.ID))
 		default:
 			r.path = path + "/sobjects/" + url.PathEscape(record.Object)
@@ -82,7 +85,11 @@ func (c *Client) single(ctx context.Context, r request, id sobject.ID) (Collecti
 		}
 		return c.into(r.op, &answer)(rep)
 	})
-	if api, ok := errors.AsType[*APIError](err); ok && !api.html && !IsHalting(err) && api.Status >= 400 && api.Status < 500 && api.Status != http.StatusMethodNotAllowed {
+	api, ok := errors.AsType[*APIError](err)
+	if ok && api.Status == http.StatusPreconditionFailed {
+		return CollectionResult{ID: id, Errors: []RecordError{{Code: CodePrecondition, Message: "the record was changed since it was read"}}}, nil
+	}
+	if ok && !api.html && !IsHalting(err) && api.Status >= 400 && api.Status < 500 && api.Status != http.StatusMethodNotAllowed {
 		return CollectionResult{ID: id, Errors: []RecordError{{Code: api.Code, Message: api.Message, Fields: api.Fields}}}, nil
 	}
 	if err != nil {

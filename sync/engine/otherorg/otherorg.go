@@ -538,6 +538,12 @@ func (o *Org) write(w http.ResponseWriter, r *http.Request, part []string, body 
 			return
 		}
 	}
+	if since, err := http.ParseTime(r.Header.Get("If-Unmodified-Since")); err == nil && r.Method == "PATCH" && row != nil {
+		if at, ok := row["LastModifiedDate"].(time.Time); ok && at.After(since) {
+			w.WriteHeader(412)
+			return
+		}
+	}
 	status := 204
 	var no *refusal
 	switch {
