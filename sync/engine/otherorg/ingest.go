@@ -152,7 +152,7 @@ func (o *Org) work(j *ingest) {
 		return
 	}
 	j.looks++
-	n := 0
+	var n int
 	switch j.looks {
 	case 1:
 		if t, hit := o.met(func(t *Trouble) bool { return t.Breaks && (t.Object == "" || t.Object == j.object.name) }); hit {
