@@ -38,6 +38,7 @@ const (
 	codeNotJoined    = "ROWS_CANNOT_JOIN"
 	codeNoNumber     = "VALUE_NOT_SENDABLE"
 	codeDefault      = "DEFAULT_DOES_NOT_FIT"
+	codeUncertain    = "CREATE_UNCERTAIN"
 )
 
 // sender sends the local changes of one object, as the admin wants it.
@@ -47,8 +48,9 @@ type sender struct {
 	choices models.FieldChoices
 	until   time.Time
 
-	creatingSince time.Time // the org's time of the first batch of creates of the claim at hand
-	stale         bool      // Salesforce refused a field that the describe lets be written
+	sent      mirror.Sent // what is noted of the creates of the claim at hand
+	described bool        // the object was described anew in this piece, because the org refused a field
+	stale     bool        // Salesforce refused a field that the describe lets be written
 }
 
 // send is one piece of a run that sends: it goes on with the batch that an earlier piece, alive or dead, has left, then takes the next
@@ -79,7 +81,14 @@ func (p *piece) send(ctx context.Context) (outcome, error) {
 			if err := s.describeAnew(ctx); err != nil {
 				return outcome{}, err
 			}
-			wait, err = s.sendClaim(ctx, claim)
+			// What was settled before that is no longer in it.
+			s.described = true
+			if claim, err = s.Mirror.ReclaimChanges(ctx, claim.ID, s.run.ID); errors.Is(err, mirror.ErrNoClaim) {
+				continue
+			}
+			if err == nil {
+				wait, err = s.sendClaim(ctx, claim)
+			}
 			if err != nil {
 				return outcome{}, err
 			}
@@ -183,7 +192,7 @@ func (s *sender) limits(ctx context.Context) (map[mirror.Operation]int, error) {
 // sendClaim sends one batch and settles each of its rows, in whatever state an earlier piece has left it. A wait means that it is not done
 // yet and goes on with the next piece.
 func (s *sender) sendClaim(ctx context.Context, claim mirror.Claim) (time.Duration, error) {
-	s.creatingSince = time.Time{}
+	s.sent = claim.Sent
 	if claim.JobID != "" {
 		return s.tendJob(ctx, claim)
 	}
@@ -654,6 +663,9 @@ func (s *sender) sendBatch(ctx context.Context, claim mirror.Claim, batch []*sen
 	api := new(salesforce.APIError)
 	if err == nil || !errors.As(err, &api) || api.Status != 400 || salesforce.IsTransient(err) || salesforce.IsHalting(err) || api.Code == salesforce.CodeInvalidType {
 		return results, err
+	}
+	if batch[0].key != "" && api.Code == salesforce.CodeInvalidField && !s.described {
+		return nil, err // most likely the key: see what is so now
 	}
 	if len(batch) == 1 {
 		return []salesforce.CollectionResult{{Errors: []salesforce.RecordError{{Code: api.Code, Message: api.Message, Fields: api.Fields}}}}, nil

@@ -50,6 +50,9 @@ func (s *sender) startJob(ctx context.Context, claim mirror.Claim, out []*sendin
 	case mirror.Delete:
 		operation = salesforce.IngestDelete
 	}
+	if err := s.noteCreating(ctx, claim, out); err != nil {
+		return 0, err
+	}
 	job, watch, err := s.fillJob(ctx, claim, operation, external, out, read)
 	switch {
 	case salesforce.IsBulkUnsupported(err), isUnsupported(err), isCode(err, "INVALIDJOB"):
@@ -173,9 +176,12 @@ func (s *sender) tendJob(ctx context.Context, claim mirror.Claim) (time.Duration
 	out := map[int64]*sending{}
 	key := "Id"
 	if claim.Operation == mirror.Insert {
-		key = s.object.ExternalID
-		prepared, _ := s.prepare(claim)
-		for _, snd := range prepared {
+		// By what they were sent with, which the settings need not say any more.
+		if f, ok := s.externalID(); ok && claim.Sent.Key == "" {
+			claim.Sent.Key, claim.Sent.KeyLength = f.Name, f.Length // an earlier version did not note it
+		}
+		key = claim.Sent.Key
+		for _, snd := range s.asSent(claim) {
 			changes[strings.ToLower(snd.key)] = snd.change
 			out[snd.change.RowID] = snd
 		}

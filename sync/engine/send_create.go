@@ -18,35 +18,21 @@ import (
 	"github.com/tandem-sync/tandem/sync/sobject"
 )
 
-// The steps of a claim that the next worker has to know of.
-const (
-	// stepCreating begins the step of a claim whose creates are under way, followed by the org's time of the first and of the last batch: of
-	// those that are not settled, some may exist.
-	stepCreating = "creating"
-	// stepCollections is the step of a claim whose Bulk job the org could not work on.
-	stepCollections = "collections"
-)
+// stepCollections is the step of a claim whose Bulk job the org could not work on.
+const stepCollections = "collections"
 
 // sendInserts makes records of new rows: those that the admin wants, unless Salesforce has the person already.
 func (s *sender) sendInserts(ctx context.Context, claim mirror.Claim) (time.Duration, error) {
-	out, done := s.prepare(claim)
-	if since, last, ok := creatingStep(claim.Step); ok {
-		// A reply was lost, or a worker died before it could note it. What the org was still working on is given time to be seen.
-		if wait := s.LostWait - s.orgTime(time.Now()).Sub(last); wait > 0 {
-			return max(wait, time.Millisecond), nil
-		}
-		found, left, err := s.findLost(ctx, claim, out, since)
-		if err != nil {
-			return 0, err
-		}
-		s.step("looked up")
-		done, out = append(done, found...), left
+	known, left, wait, err := s.lookUp(ctx, claim)
+	if err != nil || wait > 0 {
+		return wait, err
 	}
-	if err := s.settle(ctx, done); err != nil {
+	claim.Changes = left
+	out, done := s.prepare(claim)
+	if err := s.settle(ctx, slices.Concat(known, done)); err != nil {
 		return 0, err
 	}
-	out, done, err := s.checkStatuses(ctx, claim, out, nil, nil)
-	if err != nil {
+	if out, done, err = s.checkStatuses(ctx, claim, out, nil, nil); err != nil {
 		return 0, err
 	}
 	out, linked, refused, err := s.match(ctx, claim, out)
@@ -154,12 +140,17 @@ func (s *sender) setKey(claim mirror.Claim, snd *sending) {
 		snd.key = *v
 		return
 	}
-	id := uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "tandem %s %s %d", claim.ID, claim.Object, snd.change.RowID))
-	snd.key = id.String()
-	if f.Length > 0 && f.Length < len(snd.key) {
-		snd.key = strings.ReplaceAll(snd.key, "-", "")[:min(32, f.Length)]
-	}
+	snd.key = madeKey(claim, snd.change, f.Length)
 	snd.fields[f.Name] = &snd.key
+}
+
+// madeKey is the key of a row that brings none, for a field of a length.
+func madeKey(claim mirror.Claim, c mirror.Change, length int) string {
+	key := uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "tandem %s %s %d", claim.ID, claim.Object, c.RowID)).String()
+	if length > 0 && length < len(key) {
+		key = strings.ReplaceAll(key, "-", "")[:min(32, length)]
+	}
+	return key
 }
 
 // externalID gives the field by which creates happen once, if the admin named one and it can serve.
@@ -172,65 +163,55 @@ func (s *sender) externalID() (sobject.Field, bool) {
 	return f, writable && f.ExternalID && f.Createable && (f.Type == "string" || f.Type == "email") && (f.Length == 0 || f.Length >= 12)
 }
 
-// noteCreating notes, before creates go out that cannot be sent twice, that some of this claim's may exist.
+// noteCreating notes, before creates go out, that some of this claim's may exist from then on, and by what they can be known again.
 func (s *sender) noteCreating(ctx context.Context, claim mirror.Claim, batch []*sending) error {
-	if claim.Operation != mirror.Insert || batch[0].done.Outcome == mirror.Linked || batch[0].key != "" {
+	if claim.Operation != mirror.Insert || batch[0].done.Outcome == mirror.Linked {
 		return nil
 	}
 	now, err := s.serverTime(ctx)
 	if err != nil {
 		return err
 	}
-	if s.creatingSince.IsZero() {
-		s.creatingSince = now
-		if since, _, ok := creatingStep(claim.Step); ok {
-			s.creatingSince = since
-		}
+	connection, err := s.Models.Connection(ctx)
+	if err != nil {
+		return err
 	}
-	if err := s.Mirror.NoteClaim(ctx, claim.ID, "", stepCreating+" "+s.creatingSince.Format(time.RFC3339)+" "+now.Format(time.RFC3339)); err != nil {
+	if s.sent.Since.IsZero() || s.sent.By != connection.UserID {
+		s.sent.Since, s.sent.By = now, connection.UserID // what another user sent was looked up before
+	}
+	s.sent.Last, s.sent.Key, s.sent.KeyLength = now, "", 0
+	if f, ok := s.externalID(); ok && batch[0].key != "" {
+		s.sent.Key, s.sent.KeyLength = f.Name, f.Length
+	}
+	if err := s.Mirror.NoteSent(ctx, claim.ID, s.sent); err != nil {
 		return err
 	}
 	s.step("creating")
 	return nil
 }
 
-func creatingStep(step string) (since, last time.Time, ok bool) {
-	words := strings.Fields(step)
-	if len(words) != 3 || words[0] != stepCreating {
-		return since, last, false
-	}
-	since, err := time.Parse(time.RFC3339, words[1])
-	last, err2 := time.Parse(time.RFC3339, words[2])
-	return since, last, err == nil && err2 == nil
-}
-
 // lostFields are by which a created record is known again, where an address cannot name all that were sent.
 var lostFields = []string{"LastName", "FirstName", "Email", "Company", "Name", "CampaignId", "LeadId", "ContactId", "AccountId", "Phone", "Title"}
 
 // findLost looks for records that were created without anybody here learning of it: made by our user since, with the values that were sent.
-func (s *sender) findLost(ctx context.Context, claim mirror.Claim, out []*sending, since time.Time) (found []mirror.Settlement, left []*sending, err error) {
-	if len(out) == 0 {
-		return nil, nil, nil
-	}
-	connection, err := s.Models.Connection(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	sent := map[string]bool{}
+// others are the records that our user made since and that are no row's: what became of the left, if Salesforce made other values of theirs.
+func (s *sender) findLost(ctx context.Context, out []*sending) (found []mirror.Settlement, left []*sending, others map[sobject.ID]*remote, err error) {
+	since, by := s.sent.Since, s.sent.By
+	filled := map[string]bool{}
 	for _, snd := range out {
 		for name := range snd.fields {
-			sent[name] = true
+			filled[name] = true
 		}
 	}
 	columns := []string{"Id"}
-	for _, name := range slices.Concat(lostFields, slices.Sorted(maps.Keys(sent))) {
-		if sent[name] && !slices.Contains(columns, name) && len(columns) < 60 {
+	for _, name := range slices.Concat(lostFields, slices.Sorted(maps.Keys(filled))) {
+		if filled[name] && !slices.Contains(columns, name) && len(columns) < 60 {
 			columns = append(columns, name)
 		}
 	}
 	soql := "SELECT " + strings.Join(columns, ",") + " FROM " + s.run.Object + " WHERE CreatedDate >= " + since.Add(-time.Second).UTC().Format(time.RFC3339)
-	if _, ok := s.table.Schema().Field("CreatedById"); ok && connection.UserID != "" {
-		soql += " AND CreatedById = " + literal(connection.UserID)
+	if _, ok := s.table.Schema().Field("CreatedById"); ok && by != "" {
+		soql += " AND CreatedById = " + literal(by)
 	}
 	made := map[sobject.ID]*remote{}
 	for page, err := range s.client.QueryRows(ctx, columns, soql, false) {
@@ -242,14 +223,14 @@ func (s *sender) findLost(ctx context.Context, claim mirror.Claim, out []*sendin
 			})
 		}
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 	}
 	// Those that are known to be of other rows are not lost.
 	ids := slices.Sorted(maps.Keys(made))
 	known, err := s.Mirror.CreatedHere(ctx, s.run.Object, ids)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	for _, snd := range out {
 		at := slices.IndexFunc(ids, func(id sobject.ID) bool { return !known[id] && s.isOurs(snd, made[id], columns) })
@@ -273,13 +254,14 @@ func (s *sender) findLost(ctx context.Context, claim mirror.Claim, out []*sendin
 	}
 	if len(doubts) > 0 {
 		if err := s.Mirror.NoteDoubts(ctx, doubts); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 	}
 	if len(found) > 0 {
 		s.Log.Info("creates whose reply was lost were found again", "object", s.run.Object, "records", len(found))
 	}
-	return found, left, nil
+	maps.DeleteFunc(made, func(id sobject.ID, _ *remote) bool { return known[id] })
+	return found, left, made, nil
 }
 
 // isOurs tells whether a record holds what was sent.

@@ -55,7 +55,16 @@ type Claim struct {
 	Step      string // the sender's own word for how far it is
 	MadeAt    time.Time
 	Watch     Watch    // of its Bulk job
+	Sent      Sent     // of its creates: see NoteSent
 	Changes   []Change // of OpenClaims: nil
+}
+
+// Sent is what is known of creates of a claim that went out: of those that are not settled, some may exist.
+type Sent struct {
+	Since, Last time.Time // by the org's clock, before the first and before the last batch; zero: none went out
+	By          string    // the id of the user as which
+	Key         string    // the external id's API name, by which sending them again does no harm; empty: by none
+	KeyLength   int       // of that field
 }
 
 // Watch is what the sender has seen of other people's edits in Salesforce while a claim's Bulk job was under way: see NoteWatch.

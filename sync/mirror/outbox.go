@@ -371,11 +371,12 @@ func supersede(ctx context.Context, tx pgx.Tx, object string, runID int64, edits
 	return tx.SendBatch(ctx, &b).Close()
 }
 
-const claimColumns = `id::text, object, run_id, operation, job_id, step, made_at, watch`
+const claimColumns = `id::text, object, run_id, operation, job_id, step, made_at, watch, sent_since, sent_last, sent_by, key_field, key_length`
 
 func scanClaim(row pgx.Row) (c Claim, err error) {
-	err = row.Scan(&c.ID, &c.Object, &c.RunID, &c.Operation, &c.JobID, &c.Step, &c.MadeAt, &c.Watch)
-	c.MadeAt = c.MadeAt.UTC()
+	var since, last *time.Time
+	err = row.Scan(&c.ID, &c.Object, &c.RunID, &c.Operation, &c.JobID, &c.Step, &c.MadeAt, &c.Watch, &since, &last, &c.Sent.By, &c.Sent.Key, &c.Sent.KeyLength)
+	c.MadeAt, c.Sent.Since, c.Sent.Last = c.MadeAt.UTC(), fromNull(since), fromNull(last)
 	return c, err
 }
 
@@ -453,6 +454,19 @@ func (db *DB) NoteClaim(ctx context.Context, claim, jobID, step string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("note how far claim %s is: %w", claim, err)
+	}
+	return nil
+}
+
+// NoteSent keeps, before creates go out, what whoever goes on must know to find those whose reply got lost. ErrNoClaim if it was settled meanwhile.
+func (db *DB) NoteSent(ctx context.Context, claim string, sent Sent) error {
+	tag, err := db.pool.Exec(ctx, `UPDATE mirror.claims SET sent_since = $2, sent_last = $3, sent_by = $4, key_field = $5, key_length = $6 WHERE id::text = $1`,
+		claim, sent.Since, sent.Last, sent.By, sent.Key, sent.KeyLength)
+	if err == nil && tag.RowsAffected() == 0 {
+		err = ErrNoClaim
+	}
+	if err != nil {
+		return fmt.Errorf("note that creates of claim %s go out: %w", claim, err)
 	}
 	return nil
 }
