@@ -916,11 +916,15 @@ func (s *sender) sendDeletes(ctx context.Context, claim mirror.Claim) (time.Dura
 		return 0, err
 	}
 	s.step("read")
+	listed, err := s.listedDeleted(ctx, claim, found)
+	if err != nil {
+		return 0, err
+	}
 	var done []mirror.Settlement
 	var out []*sending
 	for _, c := range claim.Changes {
 		r := found[sobject.ID(c.SFID)]
-		if r != nil && r.deleted || r == nil && wasDeleted(c) {
+		if r != nil && r.deleted || r == nil && (wasDeleted(c) || listed[sobject.ID(c.SFID)]) {
 			d := s.settlement(claim, c, mirror.Already)
 			d.Reason = reasonDeleted
 			done = append(done, d)
@@ -950,6 +954,31 @@ func (s *sender) sendDeletes(ctx context.Context, claim mirror.Claim) (time.Dura
 		return 0, err
 	}
 	return s.write(ctx, claim, out, read)
+}
+
+// listedSince is how far back the org's list of deletions is asked: it may go back 15 days.
+const listedSince = 15*24*time.Hour - time.Hour
+
+// listedDeleted gives the records that the org's list of deletions has, if some of a claim's are in no query: what was removed for good is only there. An
+// org that does not give the list says nothing of them.
+func (s *sender) listedDeleted(ctx context.Context, claim mirror.Claim, found map[sobject.ID]*remote) (map[sobject.ID]bool, error) {
+	if !slices.ContainsFunc(claim.Changes, func(c mirror.Change) bool { return found[sobject.ID(c.SFID)] == nil && !wasDeleted(c) }) {
+		return nil, nil
+	}
+	now, err := s.serverTime(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list, err := s.client.Deleted(ctx, s.run.Object, now.Add(-listedSince), now)
+	if isAPI(err) && !salesforce.IsTransient(err) && !salesforce.IsHalting(err) {
+		s.Log.Debug("the org does not give its list of deletions", "object", s.run.Object, "error", err)
+		return nil, nil
+	}
+	listed := make(map[sobject.ID]bool, len(list.Records))
+	for _, r := range list.Records {
+		listed[r.ID] = true
+	}
+	return listed, err
 }
 
 // wasDeleted tells whether a row was marked as deleted in Salesforce when it was deleted here.

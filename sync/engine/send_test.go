@@ -638,6 +638,23 @@ func TestDeletingWhatIsHidden(t *testing.T) {
 	}
 }
 
+// A record that was removed for good and is in no query any more is known as deleted by the org's list of deletions.
+func TestDeletingWhatWasPurged(t *testing.T) {
+	t.Parallel()
+	c := sendSmall
+	var org clock
+	c.Now = org.now
+	w := sendWorld(t, c, func(w *world) { w.exec(`UPDATE admin.objects SET delete_allowed = true WHERE name = 'Contact'`) })
+	purged := w.ids("Contact")[0]
+	w.exec(`DELETE FROM salesforce.contact WHERE sfid = $1`, purged)
+	w.must(w.org.Purge("Contact", purged))
+	org.forward(3 * time.Minute)
+	w.cycle()
+	if got := scalar[string](w, `SELECT coalesce(max(outcome), '') FROM mirror.settled WHERE sfid = $1`, purged); got != "already" || w.backlog() != 0 {
+		t.Errorf("the deletion is %q, and %d wait", got, w.backlog())
+	}
+}
+
 // What waits for a row that Salesforce refused causes no run, is told with the row it waits for, and goes once that one does.
 func TestAChildOfARefusedRowWaits(t *testing.T) {
 	t.Parallel()
