@@ -273,6 +273,7 @@ func TestUpdateAndRead(t *testing.T) {
 		read                  int
 		code                  string
 		plain                 int64
+		tries                 int64 // of two updates, that ask for all together; 0: it does not matter
 	}{
 		"both": {composite: say(200, `{"compositeResponse":[{"body":[{"attributes":{"type":"Contact"},"Id":"`+id+`","SystemModstamp":"2026-11-19T17:38:59.000+0000"}],"httpStatusCode":200,"referenceId":"b"},
 			{"body":[{"id":"`+id+`","success":true,"errors":[]}],"httpHeaders":{},"httpStatusCode":200,"referenceId":"w"},
@@ -283,11 +284,14 @@ func TestUpdateAndRead(t *testing.T) {
 		"no collections in it":    {composite: say(200, `{"compositeResponse":[{"body":[{"errorCode":"NOT_FOUND","message":"x"}],"httpHeaders":{},"httpStatusCode":404,"referenceId":"w"}]}`), plain: 1},
 		"no composite requests":   {composite: say(404, `[{"errorCode":"NOT_FOUND","message":"The requested resource does not exist"}]`), plain: 1},
 		"a text like a reference": {composite: func(w http.ResponseWriter, _ *http.Request) { refuse(w, 400, "X", "x") }, text: "see @{me.id}", plain: 1},
+		"refused as a whole":      {composite: say(400, `[{"errorCode":"INVALID_INPUT","message":"what is this"}]`), plain: 1, tries: 1},
 		"left out":                {composite: say(200, `{"compositeResponse":[]}`), code: CodeMalformedReply},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := newOrg(t)
+			var tries atomic.Int64
 			o.handle("POST "+rest+"/composite", func(w http.ResponseWriter, r *http.Request) {
+				tries.Add(1)
 				body, _ := io.ReadAll(r.Body)
 				if !strings.Contains(string(body), `"Sforce-Auto-Assign":"FALSE"`) {
 					t.Errorf("the part lacks the header: %s", body)
@@ -323,6 +327,9 @@ func TestUpdateAndRead(t *testing.T) {
 				if err != nil || len(got) != 1 || !got[0].Success {
 					t.Errorf("%+v, %v", got, err)
 				}
+			}
+			if c.tries != 0 && tries.Load() != c.tries {
+				t.Errorf("the org was asked %d times for what it refuses, want %d", tries.Load(), c.tries)
 			}
 			if read != c.read || before != c.read || plain.Load() != c.plain {
 				t.Errorf("%d read and %d plain calls, want %d and %d", read, plain.Load(), c.read, c.plain)

@@ -210,7 +210,12 @@ func (c *Client) UpdateAndRead(ctx context.Context, object string, records []Rec
 		c.cfg.Log.Warn("the org refuses composite requests; records are written without being read back", "error", err)
 	}
 	if api, ok := errors.AsType[*APIError](err); ok && !IsTransient(err) && !IsHalting(err) && api.Code != CodeMalformedReply && ctx.Err() == nil {
-		return c.UpdateRecords(ctx, records, how)
+		results, err := c.UpdateRecords(ctx, records, how)
+		if err == nil && !c.noComposite.Load() && !c.noTogether.Swap(true) {
+			// It takes the records, and not all together: it is not asked in vain again.
+			c.cfg.Log.Warn("the org refuses to write and read records by one call; they are written without being read back", "error", api)
+		}
+		return results, err
 	}
 	if err != nil {
 		return nil, err
