@@ -630,3 +630,30 @@ func TestADatabaseInAnotherEncodingIsRefused(t *testing.T) {
 		t.Errorf("a database in LATIN1: %v, want a refusal that says what to do", err)
 	}
 }
+
+// What is older than it is kept goes; news that nobody has seen and the audit log stay.
+func TestPruneHistory(t *testing.T) {
+	t.Parallel()
+	db, pool := connected(t)
+	ctx := t.Context()
+	for _, days := range []int{500, 100, 10} {
+		if _, err := pool.Exec(ctx, `INSERT INTO admin.notices (at, message, seen_at) VALUES (now() - make_interval(days => $1), 'seen', now() - make_interval(days => $1)), (now() - make_interval(days => $1), 'unseen', NULL)`, days); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pool.Exec(ctx, `INSERT INTO admin.audit (at, actor, action) VALUES (now() - make_interval(days => $1), 'ann', 'old')`, days); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pool.Exec(ctx, `INSERT INTO admin.runs (object, kind, state, requested_at, ended_at) VALUES ('Lead', 'changes', 'succeeded', now() - make_interval(days => $1), now() - make_interval(days => $1))`, days); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, err := db.PruneHistory(ctx)
+	if err != nil || n != 3 {
+		t.Errorf("%d were removed, %v; want two notices and a run", n, err)
+	}
+	var left string
+	if err := pool.QueryRow(ctx, `SELECT format('%s %s %s %s', (SELECT count(*) FROM admin.notices WHERE message = 'seen'), (SELECT count(*) FROM admin.notices WHERE message = 'unseen'),
+			(SELECT count(*) FROM admin.audit WHERE action = 'old'), (SELECT count(*) FROM admin.runs))`).Scan(&left); err != nil || left != "1 3 3 2" {
+		t.Errorf("seen and unseen news, audit and runs left: %s, %v; want 1 3 3 2", left, err)
+	}
+}

@@ -308,7 +308,11 @@ func (db *DB) CancelRun(ctx context.Context, id int64, actor string) error {
 // historyKept is how long ended runs are kept: 13 months, so that a month can be compared with the same one a year before.
 const historyKept = 396 * 24 * time.Hour
 
-// PruneHistory removes what is older than the history is kept, at most a few thousand rows at once; it gives how many.
+// noticeKept is how long news are kept that somebody has seen: no page shows them any more.
+const noticeKept = 90 * 24 * time.Hour
+
+// PruneHistory removes what is older than the history is kept, at most a few thousand rows at once; it gives how many. News that nobody has seen
+// stay, and the audit log stays whole.
 func (db *DB) PruneHistory(ctx context.Context) (int64, error) {
 	limit := db.Now().Add(-historyKept)
 	r := db.gorm.WithContext(ctx).Exec(`DELETE FROM admin.runs WHERE id IN (SELECT id FROM admin.runs WHERE ended_at < ? ORDER BY id LIMIT 5000)`, limit)
@@ -320,7 +324,12 @@ func (db *DB) PruneHistory(ctx context.Context) (int64, error) {
 	if r.Error != nil {
 		return n, r.Error
 	}
-	return n, db.gorm.WithContext(ctx).Exec(`DELETE FROM admin.api_hours WHERE hour < ?`, limit).Error
+	n += r.RowsAffected
+	r = db.gorm.WithContext(ctx).Exec(`DELETE FROM admin.notices WHERE id IN (SELECT id FROM admin.notices WHERE seen_at < ? ORDER BY id LIMIT 5000)`, db.Now().Add(-noticeKept))
+	if r.Error != nil {
+		return n, r.Error
+	}
+	return n + r.RowsAffected, db.gorm.WithContext(ctx).Exec(`DELETE FROM admin.api_hours WHERE hour < ?`, limit).Error
 }
 
 // RunCount is how many runs of a kind ended in a state.

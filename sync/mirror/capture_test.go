@@ -331,6 +331,36 @@ func TestCaptureIsMadeAnew(t *testing.T) {
 	equal(t, "outbox", w.outbox("Lead"), `update 2 {"company": "Bolt"} -> {"company": "x"}`+"\n"+`update 2 {"company": "x"} -> {"company": "y"}`)
 }
 
+// The parts of a compound field have columns and the whole has none; names that PostgreSQL would cut to the same 63 bytes stay apart, in the
+// table, in what is captured and in what is sent.
+func TestLongNamesStayApart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.twoWay()
+	const place = "namespace_of_15__A_name_of_forty_characters_in_all_is_long"
+	lat, long := place+"__Latitude__s", place+"__Longitude__s"
+	s := people("Lead", "LastName:string", place+"__c:location", lat+":double", long+":double", place+"__Longitude_of_another__c:string", "Home:address", "HomeCity:string")
+	if _, _, err := w.db.Ensure(w.ctx, s, TwoWay, mark); err != nil {
+		t.Fatal(err)
+	}
+	names := ask[string](w, `SELECT string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY f.field) FROM pg_attribute a JOIN mirror.fields f ON f.object = 'Lead' AND f.column_name = a.attname
+		WHERE a.attrelid = 'salesforce.lead'::regclass AND f.field LIKE 'namespace%'`)
+	cut := strings.ToLower(place)[:54]
+	equal(t, "columns", names, cut+"_1418d7e1 numeric, "+cut+"_c802d082 numeric, "+cut+"_17998f00 text") // as databases have them already
+	equal(t, "the compound ones have none", ask[int](w, `SELECT count(*) FROM mirror.fields WHERE object = 'Lead' AND field IN ($1, 'Home')`, place+"__c"), 0)
+	w.change("Lead", time.Time{}, mark, rows("Id LastName "+lat+" "+long+" IsDeleted SystemModstamp", []string{leadID(1), "Ada", "1.5", "-2.25", "false", stampAt(0)}))
+	column := func(field string) string {
+		return ask[string](w, "SELECT quote_ident(column_name) FROM mirror.fields WHERE object = 'Lead' AND field = $1", field)
+	}
+	equal(t, "each its own", ask[string](w, "SELECT concat_ws(' ', "+column(lat)+", "+column(long)+") FROM salesforce.lead"), "1.5 -2.25")
+	w.exec("UPDATE salesforce.lead SET " + column(long) + " = 3")
+	ch, settled := w.one("Lead", Update)
+	equal(t, "what is sent", values(ch.Base)+values(ch.Local), `{"`+long+`":"-2.25"}{"`+long+`":"3"}`)
+	settled.Values = map[string]*string{long: str("3.0"), lat: str("4")}
+	w.settle(settled)
+	equal(t, "what was accepted", ask[string](w, "SELECT concat_ws(' ', "+column(lat)+", "+column(long)+") FROM salesforce.lead"), "4 3.0")
+}
+
 // Invariant 4: an edit that meets a row which the engine is just replacing waits, and is captured; the engine's own is not.
 func TestEditWhileTheEngineHoldsTheRow(t *testing.T) {
 	t.Parallel()

@@ -18,14 +18,15 @@ const (
 )
 
 // Prune removes what is settled and older than the history: refusals that were resolved, changes that were sent, conflicts that
-// were closed, checks and what they found; and what work that ended badly left behind. What is open stays, however old.
+// were closed, or decided and never looked at, checks and what they found; and what work that ended badly left behind. What is open, as a
+// conflict of which a person is asked, stays, however old.
 func (db *DB) Prune(ctx context.Context) error {
 	for _, old := range []struct {
 		table, key, when string
 		kept             time.Duration
 	}{
 		{"mirror.refusals", "id", "resolved_at < $1", storyKept},
-		{"mirror.conflicts", "id", "closed_at < $1", storyKept},
+		{"mirror.conflicts", "id", "coalesce(closed_at, CASE WHEN winner <> '' THEN found_at END) < $1", storyKept},
 		{"mirror.settled", "seq", "settled_at < $1", storyKept},
 		{"mirror.differences", "id", "mended_at < $1", storyKept},
 		{"mirror.checks", "id", "state = 'done' AND ended_at < $1 AND id NOT IN (SELECT max(id) FROM mirror.checks WHERE state = 'done' GROUP BY object)", storyKept},

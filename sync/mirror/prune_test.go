@@ -20,6 +20,8 @@ func TestPrune(t *testing.T) {
 		w.exec(`INSERT INTO mirror.checks (object, run_id, fields, state, started_at, ended_at) VALUES ('Account', (SELECT count(*) + 1 FROM mirror.checks), '{Id}', 'done', ` + at + `, ` + at + `)`)
 	}
 	w.exec(`INSERT INTO mirror.refusals (object, direction, record, code, message, first_seen_at) VALUES ('Account', 'in', 'open', 'c', 'm', ` + old + `)`)
+	// Of conflicts nobody has looked at, one that was decided is history like any other; one of which a person is asked is not.
+	w.exec(`INSERT INTO mirror.conflicts (object, sfid, field, winner, reason, found_at) VALUES ('Account', 's', 'unseen', 'local', 'r', ` + old + `), ('Account', 's', 'recent', 'local', 'r', ` + new + `), ('Account', 's', 'asked', '', '', ` + old + `)`)
 	w.exec(`INSERT INTO mirror.differences (object, sfid, kind, check_id, found_at) VALUES ('Account', 'open', 'extra', 1, ` + old + `)`)
 	// A claim of what is still on its way, a check that nobody goes on with and its scratch, and one that is under way.
 	w.exec(`INSERT INTO mirror.outbox (object, row_id, operation, state, claim) SELECT 'Account', 1, 'update', 'claimed', id FROM mirror.claims ORDER BY made_at LIMIT 1`)
@@ -33,10 +35,11 @@ func TestPrune(t *testing.T) {
 		t.Fatal(err)
 	}
 	for table, want := range map[string]int{
-		"refusals": 2, "conflicts": 1, "settled": 1, "differences": 2, "claims": 1, "checks": 2, "check_seen": 1,
+		"refusals": 2, "conflicts": 3, "settled": 1, "differences": 2, "claims": 1, "checks": 2, "check_seen": 1,
 	} {
 		equal(t, table, ask[int](w, `SELECT count(*) FROM mirror.`+table), want)
 	}
+	equal(t, "conflicts that nobody closed", ask[string](w, `SELECT string_agg(field, ' ' ORDER BY field) FROM mirror.open_conflicts`), "asked recent")
 	// The only check of an object stays, however old: the page rests on it.
 	w.exec(`UPDATE mirror.checks SET started_at = ` + old + `, ended_at = ` + old + ` WHERE state = 'done'`)
 	if err := w.db.Prune(w.ctx); err != nil {
