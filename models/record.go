@@ -90,7 +90,7 @@ func (db *DB) searchIn(ctx context.Context, d Described, q string, words bool, o
 	from := d.relation() + " t"
 	if salesforceID.MatchString(q) {
 		// An id of 15 characters is the beginning of the one of 18.
-		way(`SELECT id FROM `+from+` WHERE sfid >= ? COLLATE "C" AND sfid < ? COLLATE "C" LIMIT ?`, q, q+"~", searchMax)
+		way(`SELECT id FROM `+from+` WHERE sfid >= ? COLLATE "C" AND sfid < ? COLLATE "C" AND `+only+` LIMIT ?`, q, q+"~", searchMax)
 	}
 	if localID.MatchString(q) {
 		id, err := strconv.ParseInt(q, 10, 64)
@@ -106,7 +106,7 @@ func (db *DB) searchIn(ctx context.Context, d Described, q string, words bool, o
 				continue
 			}
 			// The highest code point ends the range of what begins so.
-			way(`SELECT id FROM (SELECT id FROM `+from+` WHERE lower(`+c+`) ~>=~ ? AND lower(`+c+`) ~<~ ? ORDER BY lower(`+c+`) USING ~<~ LIMIT ?) b`, begin, begin+"\U0010FFFF", searchMax)
+			way(`SELECT id FROM (SELECT id FROM `+from+` WHERE lower(`+c+`) ~>=~ ? AND lower(`+c+`) ~<~ ? AND `+only+` ORDER BY lower(`+c+`) USING ~<~ LIMIT ?) b`, begin, begin+"\U0010FFFF", searchMax)
 		}
 		// What is not in Salesforce yet has no name of its own there.
 		like := "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(begin) + "%"

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -199,6 +200,9 @@ func TestAccessibility(t *testing.T) {
 	}
 	do("make it narrow", chromedp.EmulateViewport(360, 800))
 	for _, path := range paths {
-		look(path, "fr", "dark", 360)
+		// The same page with other records on it was looked at already.
+		if !slices.Contains([]string{"/objects/Account", "/objects/Contact", "/runs/1", "/errors?object=Account", "/errors?code=" + rule, "/records?q=nobody", "/records/Lead/new"}, path) {
+			look(path, "fr", "dark", 360)
+		}
 	}
 }

@@ -352,6 +352,8 @@ func TestChoosingAReference(t *testing.T) {
 	s.connect()
 	s.mirrored()
 	s.engine(`INSERT INTO salesforce."group" (sfid, name, type) VALUES ('00G000000000001AAA', 'Sam’s queue', 'Queue'), ('00G000000000002AAA', 'Sam’s friends', 'Regular')`)
+	// Those who left are many, and stand before who is here.
+	s.engine(`INSERT INTO salesforce."user" (sfid, name, email, isactive) SELECT '005' || lpad(i::text, 12, '0') || 'BBB', 'Sam Left ' || i, 'sam.left' || i || '@acme.example', false FROM generate_series(100, 160) i`)
 	p := s.signedIn(models.RoleOperator)
 	offers := func(q string) string {
 		t.Helper()
