@@ -390,6 +390,11 @@ func TestChoosingAReference(t *testing.T) {
 	if status, body := save("sam sales"); status != http.StatusUnprocessableEntity || !strings.Contains(body, userID) || !strings.Contains(body, "005000000000003AAA") {
 		t.Errorf("a name that two have answered %d", status)
 	}
+	// What the database refuses is told in the reader's language, with what to do.
+	status, body, _ := p.post(edit, form(map[string]string{"ownerid": ""}, map[string]string{"ownerid": "local:99999"}), "Accept-Language", "fr")
+	if status != http.StatusUnprocessableEntity || !strings.Contains(body, "il n’y a pas de ligne 99999 dans salesforce.group or salesforce.user. Insérez d’abord la ligne visée") {
+		t.Errorf("a row that is not there answered %d", status)
+	}
 	if status, _ := save("SAM@acme.example"); status != http.StatusSeeOther {
 		t.Errorf("an e-mail answered %d", status)
 	}

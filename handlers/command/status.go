@@ -51,7 +51,7 @@ func (p *Program) printStatus(s models.Status) error {
 		if o.Direction == models.TwoWay {
 			toSend = l.Number(o.ToSend)
 		}
-		rows = append(rows, []string{o.Name, say("object.state." + string(o.State)), l.Number(o.Records), toSend, l.Number(o.Refused), l.Number(o.Conflicts), o.Error})
+		rows = append(rows, []string{o.Name, say("object.state." + string(o.State)), l.Number(o.Records), toSend, l.Number(o.Refused), l.Number(o.Conflicts), l.Kept(o.Error)})
 	}
 	for _, line := range aligned(rows, 2, 6) {
 		fmt.Fprintln(p.Out, line)

@@ -127,7 +127,7 @@ func (p *Program) tellRuns(runs []models.Run) error {
 			continue
 		}
 		failed = true
-		fmt.Fprintln(p.Err, say("sync.run_failed", "object", r.Object, "state", say("run.state."+string(r.State)), "error", r.Error))
+		fmt.Fprintln(p.Err, say("sync.run_failed", "object", r.Object, "state", say("run.state."+string(r.State)), "error", terminal().Kept(r.Error)))
 	}
 	if failed {
 		return errNotDone

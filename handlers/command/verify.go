@@ -74,7 +74,7 @@ func (p *Program) verifyOne(ctx context.Context, db *models.DB, run models.Run, 
 	}
 	l := terminal()
 	if run.State != models.RunSucceeded {
-		fmt.Fprintln(p.Err, say("sync.run_failed", "object", run.Object, "state", say("run.state."+string(run.State)), "error", run.Error))
+		fmt.Fprintln(p.Err, say("sync.run_failed", "object", run.Object, "state", say("run.state."+string(run.State)), "error", terminal().Kept(run.Error)))
 		return false, nil
 	}
 	c, err := db.LastCheck(ctx, run.Object)
@@ -130,7 +130,7 @@ func (p *Program) awaitCheck(ctx context.Context, db *models.DB, run models.Run)
 		}
 		if run.Error != "" && run.Error != told {
 			told = run.Error
-			fmt.Fprintln(p.Err, run.Object+": "+say("object.check_waits", "error", run.Error))
+			fmt.Fprintln(p.Err, run.Object+": "+say("object.check_waits", "error", terminal().Kept(run.Error)))
 		}
 		if looks++; looks%heldEvery == 0 {
 			return false, stuck(ctx, db)
