@@ -169,6 +169,7 @@ func (s *sender) tendJob(ctx context.Context, claim mirror.Claim) (time.Duration
 		}
 		return pollFirst, nil
 	case !job.State.Ended():
+		s.step("job polled")
 		return min(max(time.Since(claim.MadeAt)/2, pollFirst), pollMax), nil
 	}
 	s.step("job ended")

@@ -102,6 +102,49 @@ func TestAnEditThereWhileSending(t *testing.T) {
 	}
 }
 
+// While a job is at work, half of its rows done: what is changed there of a record that it has come over already stands, and arrives here; what is changed of
+// one that it comes over later is a conflict.
+func TestAnEditThereInTheMiddleOfAJob(t *testing.T) {
+	t.Parallel()
+	var done, later string
+	polls := 0
+	w := sendingWorld(newOtherWorld(t, otherSmall), bySmallBulk, func(w *world) {
+		atStep(w, func(step string) {
+			if step != "job polled" {
+				return
+			}
+			if polls++; polls == 2 {
+				for _, id := range w.ids("Lead")[:40] {
+					if title := w.there("Lead", id, "Title"); title == "From here" && done == "" {
+						done = id
+					} else if title != "From here" && later == "" {
+						later = id
+					}
+				}
+				w.other.Write("Lead", done, map[string]any{"Title": "Afterwards"})
+				w.other.Write("Lead", later, map[string]any{"Title": "Before"})
+			}
+		})
+	})
+	leads := w.ids("Lead")[:40]
+	w.exec(`UPDATE salesforce.lead SET title = 'From here' WHERE sfid = ANY($1)`, leads)
+	w.cycle()
+	if done == "" || later == "" {
+		t.Fatalf("the job was never half done: this checks nothing (%d polls)", polls)
+	}
+	if got := w.there("Lead", done, "Title"); got != "Afterwards" {
+		t.Errorf("the title that was changed after it was sent is %q", got)
+	}
+	if got := scalar[string](w, `SELECT string_agg(concat_ws('|', sfid, local, remote, winner), ' ') FROM mirror.open_conflicts`); got != later+"|From here|Before|local" {
+		t.Errorf("kept is %q, want the one that was overwritten, %s", got, later)
+	}
+	w.cycle()
+	w.equalObject("Lead")
+	if s := w.other.Strange(); len(s) > 0 {
+		t.Errorf("requests that the documentation does not know: %v", s)
+	}
+}
+
 // A record that another transaction holds is read again before it is tried again: that transaction has changed it.
 func TestALockedRecordIsReadAgain(t *testing.T) {
 	t.Parallel()
