@@ -427,7 +427,7 @@ func (s *sender) decide(claim mirror.Claim, c mirror.Change, r *remote) (_ *send
 				// It was accepted here when it could be sent; that it no longer can is shown (Invariant 3).
 				snd.done.Conflicts = append(snd.done.Conflicts, notSent(name, c.Base[name], c.Local[name], there))
 			default:
-				snd.done.Apart = append(snd.done.Apart, s.notWritable(name))
+				snd.notWritable(name)
 			}
 			continue
 		}
@@ -487,9 +487,17 @@ func (s *sender) leftOut(f sobject.Field) bool {
 
 const codeNotWritable = "INVALID_FIELD_FOR_INSERT_UPDATE"
 
-// notWritable refuses a field that Salesforce does not let this user write any more, as a describe says.
-func (s *sender) notWritable(field string) mirror.Apart {
-	return mirror.Apart{Field: field, Code: codeNotWritable, Message: fmt.Sprintf("Salesforce no longer lets the connected user write %s; the value is kept here until it does, or until somebody drops it.", field)}
+// notWritable adds a field to those that are refused alone because a describe says that this user may not write them any more. One sentence
+// names them all.
+func (snd *sending) notWritable(field string) {
+	snd.done.Apart = append(snd.done.Apart, mirror.Apart{Field: field, Code: codeNotWritable})
+	names := make([]string, len(snd.done.Apart))
+	for i, a := range snd.done.Apart {
+		names[i] = a.Field
+	}
+	for i := range snd.done.Apart {
+		snd.done.Apart[i].Message = fmt.Sprintf("Salesforce no longer lets the connected user write %s; the value is kept here until it does, or until somebody drops it.", strings.Join(names, ", "))
+	}
 }
 
 // refuseApart sets a change aside of which nothing but refused fields is left.

@@ -72,7 +72,7 @@ func (s *sender) prepare(claim mirror.Claim) (out []*sending, done []mirror.Sett
 			} else if s.leftOut(f) {
 				snd.done.Conflicts = append(snd.done.Conflicts, notSent(name, nil, v, nil))
 			} else {
-				snd.done.Apart = append(snd.done.Apart, s.notWritable(name))
+				snd.notWritable(name)
 			}
 		}
 		misfit := false

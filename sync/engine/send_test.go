@@ -572,9 +572,18 @@ func TestAFieldThatMayNotBeWritten(t *testing.T) {
 	}
 	w.exec(`UPDATE salesforce.lead SET title = 'Between', city = 'Barred' WHERE sfid = $1`, id)
 	w.org.Fault(simorg.Fault{Row: true, Object: "Lead", ID: id, Field: "City", Code: "INVALID_FIELD_FOR_INSERT_UPDATE", Message: "Unable to create/update fields: City.", Count: 1})
+	// Of another, the refused value is dropped: the row holds again what Salesforce does.
+	other := w.ids("Lead")[3]
+	before := scalar[string](w, `SELECT coalesce(city, '') FROM salesforce.lead WHERE sfid = $1`, other)
+	w.exec(`UPDATE salesforce.lead SET title = 'Kept', city = 'Dropped' WHERE sfid = $1`, other)
+	w.org.Fault(simorg.Fault{Row: true, Object: "Lead", ID: other, Field: "City", Code: "INVALID_FIELD_FOR_INSERT_UPDATE", Message: "Unable to create/update fields: City.", Fields: []string{"City"}, Count: 1})
 	sent, _, conflicts, _ := sends(w.cycle())
-	if sent != 1 || conflicts != 0 {
+	if sent != 2 || conflicts != 0 {
 		t.Errorf("%d sent, %d conflicts", sent, conflicts)
+	}
+	w.exec(`SELECT mirror.drop_refused(ARRAY(SELECT id FROM mirror.refused WHERE sfid = $1), 'test', 'no')`, other)
+	if got := scalar[string](w, `SELECT title || '|' || coalesce(city, '') FROM salesforce.lead WHERE sfid = $1`, other); got != "Kept|"+before {
+		t.Errorf("dropped, the row holds %q, want the title that was sent and the city %q", got, before)
 	}
 	refused("Between", "Unable to create/update fields: City.")
 
