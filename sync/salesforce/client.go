@@ -36,6 +36,7 @@ const (
 	queryWithin    = 150 * time.Second // the same for queries, which Salesforce itself cuts after two minutes
 	idleMax        = 60 * time.Second  // silence in the middle of a body
 	renewWithin    = 45 * time.Second  // one renewal of the session, all its tries
+	elsewhereEvery = time.Minute       // between two logins that only ask where the org lives: the logins of an hour are counted
 	renewMax       = 2                 // renewals inside one try of a request: one that another process made, one of our own
 	longestDelay   = 15 * time.Second
 	mediaJSON      = "application/json"
@@ -74,6 +75,7 @@ type Client struct {
 	usage   atomic.Pointer[Usage]
 	clock   atomic.Pointer[reading]
 	flights singleflight.Group
+	asked   atomic.Int64 // when the token endpoint was last asked where the org lives, nanoseconds
 
 	mu      sync.Mutex
 	token   Token
@@ -303,6 +305,10 @@ func (c *Client) try(ctx context.Context, r request, read func(*reply) error) er
 		if err == nil {
 			return read(rep)
 		}
+		if next, moved := c.elsewhere(ctx, r, token, err); moved && renewals < renewMax {
+			token, renewals = next, renewMax
+			continue
+		}
 		if r.anonymous() || renewals >= renewMax || !sessionGone(err) {
 			return err
 		}
@@ -331,6 +337,33 @@ func sessionGone(err error) bool {
 	}
 	return !strings.Contains(api.Message, "This session is not valid for use with the REST API") &&
 		!strings.Contains(api.Message, "Connected app is not attached to Agent")
+}
+
+// elsewhere finds out whether the org has moved to another host, which only the token endpoint tells: the former one gives
+// a page that there is nothing here, or no connection, for ever. An edge that is lost for a moment gives the same, so a
+// login that fails or names the same address leaves the refusal as it was.
+func (c *Client) elsewhere(ctx context.Context, r request, token Token, err error) (Token, bool) {
+	if r.anonymous() || !unserved(err) {
+		return Token{}, false
+	}
+	next := c.cached()
+	if now, last := c.cfg.Now().UnixNano(), c.asked.Load(); next.InstanceURL == token.InstanceURL &&
+		(last == 0 || now-last >= int64(elsewhereEvery)) && c.asked.CompareAndSwap(last, now) {
+		var renewErr error
+		if next, _, renewErr = c.renew(ctx, token.AccessToken); renewErr != nil {
+			return Token{}, false
+		}
+	}
+	return next, next.InstanceURL != "" && next.InstanceURL != token.InstanceURL
+}
+
+// unserved tells an answer of a host where no org is.
+func unserved(err error) bool {
+	if api, ok := errors.AsType[*APIError](err); ok {
+		return api.html && !api.oauth && (api.Status == http.StatusNotFound || api.Status == statusEdge)
+	}
+	network, ok := errors.AsType[*NetworkError](err)
+	return ok && network.unsent
 }
 
 // newRequest binds r to a session.

@@ -395,6 +395,44 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 	}
 }
 
+func TestAnOrgThatMovedIsFoundAgain(t *testing.T) {
+	for name, former := range map[string]http.Handler{"a page for people": html(http.StatusNotFound), "nobody there": nil} {
+		t.Run(name, func(t *testing.T) {
+			o := newOrg(t)
+			old := httptest.NewServer(former)
+			if former == nil {
+				old.Close()
+			} else {
+				defer old.Close()
+			}
+			o.client.keep(Token{AccessToken: "00D!former", InstanceURL: old.URL})
+			o.handle("GET "+rest+"/query", say(200, `{"totalSize":7,"done":true,"records":[]}`))
+			o.client.version = "66.0"
+			for range 2 {
+				if n, err := o.client.Count(t.Context(), "SELECT COUNT() FROM Lead"); err != nil || n != 7 {
+					t.Errorf("%d, %v, want the count from where the org lives now", n, err)
+				}
+			}
+			if o.grants.Load() != 1 {
+				t.Errorf("%d sign-ins, want 1", o.grants.Load())
+			}
+		})
+	}
+	t.Run("lost for a moment", func(t *testing.T) {
+		o := newOrg(t)
+		var calls atomic.Int64
+		o.handle("GET "+rest+"/query", sequence(&calls, html(http.StatusNotFound)))
+		for range 3 {
+			if _, err := o.client.Count(t.Context(), "SELECT COUNT() FROM Lead"); err == nil {
+				t.Error("a page for people was taken for a count")
+			}
+		}
+		if o.grants.Load() > 2 {
+			t.Errorf("%d sign-ins, want one more than the first: the address was the same", o.grants.Load())
+		}
+	})
+}
+
 // Invariant 7: no secret in errors, logs or anything printed, whatever the org answers.
 func TestNoSecretIsShown(t *testing.T) {
 	o := newOrg(t)

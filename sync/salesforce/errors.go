@@ -262,10 +262,13 @@ func (e *APIError) transient() bool {
 	return e.html || transientStatus(e.Status)
 }
 
+// statusEdge is what Salesforce's edge gives that could not route a request.
+const statusEdge = 420
+
 func transientStatus(status int) bool {
 	switch status {
-	case http.StatusNotAcceptable, http.StatusRequestTimeout, 420, http.StatusTooManyRequests:
-		return true // 420: Salesforce's edge could not route; 406 was seen to pass
+	case http.StatusNotAcceptable, http.StatusRequestTimeout, statusEdge, http.StatusTooManyRequests:
+		return true // 406 was seen to pass
 	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
 		return false
 	}
@@ -282,7 +285,7 @@ func refusedUnread(err error) bool {
 		return false
 	}
 	switch api.Status {
-	case 420, http.StatusTooManyRequests:
+	case statusEdge, http.StatusTooManyRequests:
 		return true
 	case http.StatusForbidden:
 		return api.Code == CodeRequestLimitExceeded && api.concurrent()
