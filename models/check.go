@@ -110,10 +110,20 @@ func (db *DB) AskCycle(ctx context.Context) error {
 	})
 }
 
-// ReadSince tells whether a reading of the object that began after a time has ended well.
-func (db *DB) ReadSince(ctx context.Context, object string, since time.Time) (bool, error) {
-	var read bool
-	return read, db.gorm.WithContext(ctx).Raw(`SELECT EXISTS (SELECT FROM admin.runs WHERE object = ? AND kind IN ('first-sync', 'changes') AND state = 'succeeded' AND started_at > ?)`, object, since).Scan(&read).Error
+// ReadSince tells whether a reading of the object that began after a time has ended well. failure is the reason of one that ended
+// otherwise since then, while none has ended well.
+func (db *DB) ReadSince(ctx context.Context, object string, since time.Time) (read bool, failure string, err error) {
+	var r struct {
+		Read    bool
+		Failure string
+	}
+	err = db.gorm.WithContext(ctx).Raw(`SELECT coalesce(bool_or(state = 'succeeded'), false) AS read,
+			coalesce((array_agg(error ORDER BY id DESC) FILTER (WHERE state = 'failed'))[1], '') AS failure
+		FROM admin.runs WHERE object = ? AND kind IN ('first-sync', 'changes') AND started_at > ?`, object, since).Scan(&r).Error
+	if r.Read {
+		r.Failure = ""
+	}
+	return r.Read, r.Failure, err
 }
 
 // LastChecks gives what the last comparison of each object found, of those that were compared.

@@ -309,9 +309,14 @@ func (p *piece) verifyCheck(ctx context.Context, c mirror.Check) (outcome, error
 		}
 		return outcome{after: 100 * time.Millisecond}, p.Models.AskCycle(ctx)
 	}
-	caughtUp, err := p.Models.ReadSince(ctx, p.run.Object, c.RoundAt)
+	caughtUp, failure, err := p.Models.ReadSince(ctx, p.run.Object, c.RoundAt)
 	if err != nil {
 		return outcome{}, err
+	}
+	if failure != "" {
+		// Whoever asked for the check waits for its end; a reading that failed fails again until somebody mends what it says.
+		reason := objectError("%s could not be read, so the check cannot tell a difference from a change that is still to come: %s", p.run.Object, failure)
+		return outcome{}, errors.Join(reason, p.Mirror.DropCheck(ctx, c.ID))
 	}
 	if caughtUp {
 		return outcome{after: time.Millisecond}, p.Mirror.NextRound(ctx, c)

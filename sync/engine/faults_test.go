@@ -319,4 +319,8 @@ func TestRetypedFieldStopsItsObjectAlone(t *testing.T) {
 	if got := scalar[string](w, `SELECT mood__c FROM salesforce.contact WHERE sfid = $1`, contact); got != "happy" {
 		t.Errorf("the value is %q", got)
 	}
+	// A check of it ends, and says why it is worth nothing: it would wait in vain for the mirror to catch up.
+	if r := w.runsOut(w.models.RequestCheck(t.Context(), "Contact", "test")); r.State != models.RunFailed || !strings.Contains(r.Error, "happy") {
+		t.Errorf("the check: %s %q, want it failed with the reason of the reading", r.State, r.Error)
+	}
 }
