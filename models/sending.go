@@ -102,6 +102,8 @@ func (db *DB) SendingAllowed(ctx context.Context, counts map[string]int64) (bool
 		return false, err
 	case last.Answer != nil:
 		return *last.Answer, nil
+	case len(counts) == 0:
+		return false, nil
 	}
 	_, err = db.AskApproval(ctx, ApproveFirstSend, "", counts)
 	return false, err

@@ -339,4 +339,15 @@ func TestAnEditedRowIsDeleted(t *testing.T) {
 	if scalar[int](w, `SELECT count(*) FROM salesforce.lead WHERE sfid = $1`, ids[3]) != 1 {
 		t.Error("the row that was edited there too is not back")
 	}
+	// A row that Salesforce did not take and that is deleted then leaves nothing that waits.
+	w.exec(`INSERT INTO salesforce.campaign (type) VALUES ('Email')`)
+	w.cycle()
+	if n := scalar[int](w, `SELECT count(*) FROM mirror.outbox WHERE object = 'Campaign' AND state = 'refused'`); n != 1 {
+		t.Fatalf("%d campaigns without a name were refused, want 1", n)
+	}
+	w.exec(`DELETE FROM salesforce.campaign WHERE sfid IS NULL`)
+	w.cycle()
+	if n := scalar[int](w, `SELECT (SELECT count(*) FROM mirror.outbox) + (SELECT count(*) FROM mirror.refused WHERE direction = 'out')`); n != 0 {
+		t.Errorf("%d traces of the deleted row wait", n)
+	}
 }

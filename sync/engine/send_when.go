@@ -108,7 +108,7 @@ func (e *Engine) toSend(ctx context.Context) ([]string, error) {
 				return nil, err
 			}
 		}
-		if b.Inserts+b.Updates > 0 || b.Deletes > 0 && !waits {
+		if b.Inserts+b.Updates+b.Undone > 0 || b.Deletes > 0 && !waits {
 			names = append(names, o.Name)
 		}
 		// What the admin has ruled out does not reach Salesforce, and is not in the question.

@@ -487,11 +487,12 @@ func (db *DB) NoteWatch(ctx context.Context, claim string, w Watch) error {
 type Backlog struct {
 	Object                    string
 	Inserts, Updates, Deletes int64
+	Undone                    int64 // rows that were made and deleted here: nothing is to be sent, only to be forgotten
 }
 
 // Backlogs counts what waits, object by object, without claiming it. What was refused is not in it, nor what waits for that.
 func (db *DB) Backlogs(ctx context.Context) ([]Backlog, error) {
-	rows, err := db.pool.Query(ctx, `SELECT object, count(*) FILTER (WHERE new AND NOT gone), count(*) FILTER (WHERE NOT new AND NOT gone), count(*) FILTER (WHERE NOT new AND gone)
+	rows, err := db.pool.Query(ctx, `SELECT object, count(*) FILTER (WHERE new AND NOT gone), count(*) FILTER (WHERE NOT new AND NOT gone), count(*) FILTER (WHERE NOT new AND gone), count(*) FILTER (WHERE new AND gone)
 		FROM (SELECT object, row_id, bool_and(sfid IS NULL) AS new, bool_or(operation = 'delete') AS gone FROM mirror.outbox WHERE state <> 'refused'
 			AND (object, row_id) NOT IN (SELECT object, row_id FROM mirror.held_up) GROUP BY object, row_id) r
 		GROUP BY object ORDER BY object`)
@@ -499,7 +500,7 @@ func (db *DB) Backlogs(ctx context.Context) ([]Backlog, error) {
 		return nil, fmt.Errorf("count what waits to be sent: %w", err)
 	}
 	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (b Backlog, err error) {
-		return b, r.Scan(&b.Object, &b.Inserts, &b.Updates, &b.Deletes)
+		return b, r.Scan(&b.Object, &b.Inserts, &b.Updates, &b.Deletes, &b.Undone)
 	})
 }
 

@@ -172,7 +172,7 @@ func TestClaimByOperation(t *testing.T) {
 	w.exec("UPDATE salesforce.lead SET company = 'N' WHERE id = 4")
 	w.exec("DELETE FROM salesforce.lead WHERE id = 5")
 	backlog, err := w.db.Backlogs(w.ctx)
-	if err != nil || !slices.Equal(backlog, []Backlog{{"Lead", 1, 1, 1}}) {
+	if err != nil || !slices.Equal(backlog, []Backlog{{"Lead", 1, 1, 1, 1}}) {
 		t.Errorf("%+v, %v", backlog, err)
 	}
 	u, i, d := w.claim("Lead", Update), w.claim("Lead", Insert), w.claim("Lead", Delete)
