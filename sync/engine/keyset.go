@@ -70,10 +70,10 @@ func (p *piece) behind(ctx context.Context, fields []string, condition, after st
 	}
 	n := min(restRows, p.PageRows)
 	if soql := ask(fields, n); p.client.QueryURLLen(soql) <= salesforce.MaxURL {
-		return newKeyRows(fields, n, p.client.QueryRows(ctx, fields, soql, true)), nil
+		return newKeyRows(fields, n, after, p.client.QueryRows(ctx, fields, soql, true)), nil
 	}
 	n = min(recordsAtOnce, p.PageRows)
-	keys := newKeyRows([]string{"Id"}, n, p.client.QueryRows(ctx, []string{"Id"}, ask([]string{"Id"}, n), true))
+	keys := newKeyRows([]string{"Id"}, n, after, p.client.QueryRows(ctx, []string{"Id"}, ask([]string{"Id"}, n), true))
 	defer keys.close()
 	var ids []string
 	for {
@@ -104,6 +104,7 @@ func (p *piece) behind(ctx context.Context, fields []string, condition, after st
 type keyRows struct {
 	columns []string
 	limit   int
+	after   string // where it begins
 	read    int
 	last    string
 	done    bool
@@ -113,8 +114,8 @@ type keyRows struct {
 	page    *salesforce.QueryPage
 }
 
-func newKeyRows(columns []string, limit int, pages iter.Seq2[*salesforce.QueryPage, error]) *keyRows {
-	k := &keyRows{columns: columns, limit: limit}
+func newKeyRows(columns []string, limit int, after string, pages iter.Seq2[*salesforce.QueryPage, error]) *keyRows {
+	k := &keyRows{columns: columns, limit: limit, after: after}
 	k.next, k.stop = iter.Pull2(pages)
 	return k
 }
@@ -155,6 +156,10 @@ func (k *keyRows) Next() ([][]byte, error) {
 		id, err := sobject.ParseID(string(cells[0]))
 		if err != nil {
 			return nil, fmt.Errorf("the org gives a record without an id: %w", err)
+		}
+		if string(id) == k.after {
+			// Taken on, this would go on for ever.
+			return nil, objectError("the org gives the record %s again to whoever asks for the ones behind it: it does not read by the order of ids", id)
 		}
 		k.read++
 		k.last = string(id)
