@@ -259,13 +259,17 @@ func (db *DB) objectStatuses(ctx context.Context, s *Status) error {
 	if err != nil {
 		return err
 	}
-	checks, err := db.LastChecks(ctx)
-	if err != nil {
-		return err
-	}
-	var vanished []struct {
+	type tally struct {
 		Object  string
 		Records int64
+	}
+	var differing, vanished []tally
+	// Not by the last checks: there are many, and mostly nothing differs.
+	err = g.Raw(`SELECT object, sum(records)::bigint AS records FROM (
+			SELECT object, count(DISTINCT sfid) AS records FROM mirror.open_differences GROUP BY object
+			UNION ALL SELECT r.object, r.suspects FROM mirror.check_ranges r JOIN mirror.checks c ON c.id = r.check_id AND c.state = 'done') d GROUP BY object`).Scan(&differing).Error
+	if err != nil {
+		return err
 	}
 	if err := g.Raw(`SELECT object, records FROM mirror.vanished_status`).Scan(&vanished).Error; err != nil {
 		return err
@@ -312,9 +316,9 @@ func (db *DB) objectStatuses(ctx context.Context, s *Status) error {
 				line.Vanished = min(v.Records, line.Deleted)
 			}
 		}
-		for _, c := range checks {
-			if c.Object == o.Name {
-				line.Differing = c.Differing + c.Unlooked
+		for _, d := range differing {
+			if d.Object == o.Name {
+				line.Differing = d.Records
 			}
 		}
 		line.State = StatusOf(o, line.Run, line.Refused, line.Conflicts, line.Differing)

@@ -242,8 +242,9 @@ func (w *writer) carryOut(ctx context.Context, which string, args ...any) (int64
 	_, err = w.tx.Exec(ctx, `UPDATE mirror.refusals r SET resolved_at = now() FROM mirror.deletions d
 		WHERE r.object = d.object AND r.direction = 'in' AND r.resolved_at IS NULL AND r.sfid = d.sfid AND (`+which+`)`, args...)
 	if err == nil {
-		// What only a sweep found is gone or hidden: nothing tells which.
-		_, err = w.tx.Exec(ctx, `INSERT INTO mirror.vanished (object, sfid) SELECT d.object, d.sfid FROM mirror.deletions d WHERE d.source = 'sweep' AND (`+which+`) ON CONFLICT DO NOTHING`, args...)
+		// What only a sweep found is gone or hidden: nothing tells which. It is said of the rows that stay.
+		_, err = w.tx.Exec(ctx, fmt.Sprintf(`INSERT INTO mirror.vanished (object, sfid) SELECT d.object, d.sfid FROM mirror.deletions d JOIN %s t ON t.sfid = d.sfid
+			WHERE d.source = 'sweep' AND (%s) ON CONFLICT DO NOTHING`, table, which), args...)
 	}
 	if err == nil {
 		_, err = w.tx.Exec(ctx, `DELETE FROM mirror.deletions d WHERE `+which, args...)
