@@ -254,6 +254,21 @@ func TestRecordStory(t *testing.T) {
 	if _, body, _ := p.get("/records/Lead/"+leadID, "Accept-Language", "fr"); !strings.Contains(body, "C’est réglé ainsi pour ce champ, ou pour tout l’objet.") {
 		t.Error("why a conflict fell as it did is not told in French")
 	}
+	// Of what the org no longer gives, nobody knows whether it is gone.
+	for _, c := range []struct{ sql, en, fr, not string }{
+		{`SELECT 1`, "Deleted in Salesforce", "Supprimée dans Salesforce", `data-testid="story-vanished"`},
+		{`INSERT INTO mirror.vanished (object, sfid) VALUES ('Lead', '` + secondID + `')`, "Gone from Salesforce, or hidden", "Disparue de Salesforce, ou masquée", "Supprimée dans Salesforce"},
+	} {
+		s.exec(c.sql)
+		_, en, _ := p.get("/records/Lead/" + secondID)
+		_, fr, _ := p.get("/records/Lead/"+secondID, "Accept-Language", "fr")
+		has(t, "the page of what is deleted", en, c.en)
+		has(t, "the page of what is deleted, in French", fr, c.fr)
+		hasNot(t, "the page of what is deleted, in French", fr, c.not)
+	}
+	if _, body, _ := p.get("/records/Lead/" + secondID); !strings.Contains(body, `data-testid="story-vanished"`) || !strings.Contains(body, "hidden by sharing") {
+		t.Error("the story does not tell that it may be hidden")
+	}
 	for _, path := range []string{"/records/Lead/999999", "/records/Lead/00Q000000000009AAA", "/records/Nonsense/1", "/records/Lead/not-an-id"} {
 		if status, _, _ := p.get(path); status != http.StatusNotFound {
 			t.Errorf("%s answered %d", path, status)

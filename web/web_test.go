@@ -882,8 +882,16 @@ func TestCheckOnTheObjectsPage(t *testing.T) {
 	exec(`INSERT INTO mirror.objects (object, table_name, direction, describe, described_at) VALUES ('Lead', 'salesforce.lead', 'two-way', '{}', now())`)
 	exec(`INSERT INTO mirror.checks (object, run_id, fields, state, ended_at, here, there, ranges) VALUES ('Lead', 1, '{Id}', 'done', now(), 42, 42, 1)`)
 	sees(p, `class="chip green" data-testid="check-chip"`, `!data-testid="mend-Lead"`)
+	exec(`UPDATE mirror.checks SET moving = 1`)
+	sees(p, `class="chip amber" data-testid="check-chip"`, `!data-testid="mend-Lead"`)
+	exec(`UPDATE mirror.checks SET moving = 0`)
 	exec(`INSERT INTO mirror.differences (object, sfid, field, kind, here, there, check_id) VALUES ('Lead', '00Q000000000001AAA', 'City', 'differs', '<b>Here</b>', NULL, 1), ('Lead', '00Q000000000002AAA', '', 'missing', NULL, NULL, 1)`)
 	sees(p, `class="chip red" data-testid="check-chip"`, `data-testid="mend-Lead"`, `data-testid="difference-00Q000000000001AAA"`, "&lt;b&gt;Here&lt;/b&gt;", `data-testid="difference-00Q000000000002AAA"`)
+	exec(`INSERT INTO mirror.check_ranges (check_id, object, after_sfid, upto_sfid, suspects) SELECT id, 'Lead', '', '', 7 FROM mirror.checks`)
+	if _, body, _ := p.get("/objects/Lead"); !strings.Contains(body, "At least 2 records differ") || !strings.Contains(body, "7 more differed at first sight") || strings.Contains(body, "In sync") {
+		t.Error("the page does not tell how many differ at least")
+	}
+	exec(`DELETE FROM mirror.check_ranges`)
 	if status, _, to := p.post("/objects/Lead/check", nil); status != http.StatusSeeOther || to == "" {
 		t.Errorf("asking for a check answered %d", status)
 	}
