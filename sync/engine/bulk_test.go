@@ -122,7 +122,10 @@ func TestALargeObjectThatBulkRefusesIsReadInPieces(t *testing.T) {
 			if n := pieces.Load(); n > 11 {
 				t.Errorf("%d pieces were asked for, for 450 records in pieces of 50", n)
 			}
-			// A good half changes.
+			if name == "refused at once" {
+				return // the others show the rest
+			}
+			// A good part changes.
 			leads := w.ids("Lead")
 			for _, id := range leads[:60] {
 				w.must(w.org.Update("Lead", id, map[string]any{"Title": "Changed"}))

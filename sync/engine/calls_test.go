@@ -179,12 +179,12 @@ func TestWhatAnIdleCycleCosts(t *testing.T) {
 			}
 		}
 	}
-	costs("filters and custom objects", 2)
+	costs("filters and custom objects", 1)
 	w.exec(`UPDATE admin.runs SET started_at = started_at - interval '3 days', requested_at = requested_at - interval '3 days' WHERE kind = 'first-sync'`)
 	formulas := func() int {
 		return scalar[int](w, `SELECT count(*) FROM admin.runs WHERE kind = 'formulas'`)
 	}
-	for range 3 {
+	for range 2 {
 		n := formulas()
 		w.must(w.models.RequestFormulasDue(ctx))
 		w.must(w.models.RequestFormulasDue(ctx))
@@ -196,7 +196,7 @@ func TestWhatAnIdleCycleCosts(t *testing.T) {
 	for _, path := range []string{"/updated", "/deleted"} {
 		w.org.Fault(simorg.Fault{Path: path, Status: 404, Code: "NOT_FOUND", Message: "The requested resource does not exist"})
 	}
-	costs("no replication calls", 5)
+	costs("no replication calls", 3)
 	if asked := w.org.Calls().Kinds["updated"] + w.org.Calls().Kinds["deleted"]; asked == 0 {
 		t.Error("the replication calls were never asked: this checks nothing")
 	}
