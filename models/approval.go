@@ -46,6 +46,12 @@ func (db *DB) AskApproval(ctx context.Context, kind ApprovalKind, object string,
 	return a, err
 }
 
+// WithdrawApproval takes back a question that nobody has answered, for there is nothing left to decide; withdrawn tells whether there was one.
+func (db *DB) WithdrawApproval(ctx context.Context, kind ApprovalKind, object string) (withdrawn bool, err error) {
+	r := db.gorm.WithContext(ctx).Where("kind = ? AND object = ? AND answered_at IS NULL", kind, object).Delete(&Approval{})
+	return r.RowsAffected > 0, r.Error
+}
+
 // BrakePercent is the share of an object's records of which more deletions at once wait for a person's yes.
 func (db *DB) BrakePercent(ctx context.Context) (int, error) {
 	var percent int

@@ -707,6 +707,20 @@ func TestASweepThatWaitsHoldsUpNoOther(t *testing.T) {
 	if r := w.ended(run.ID); r.Deleted != 70 {
 		t.Errorf("%d were deleted after the yes, want 70", r.Deleted)
 	}
+	// Where most come back before anybody answered, what is left would not have been stopped: it is done, and the question withdrawn.
+	for _, id := range leads[70:120] {
+		w.must(w.org.Delete("Lead", id))
+	}
+	w.cycle()
+	w.question("Lead", 50)
+	for _, id := range leads[75:120] {
+		w.must(w.org.Undelete(id))
+	}
+	w.cycle()
+	w.until("what is left is deleted and nothing is asked", func() bool {
+		return scalar[int](w, `SELECT count(*) FROM salesforce.lead WHERE isdeleted AND sfid = ANY($1)`, leads[70:120]) == 5 &&
+			scalar[int](w, `SELECT count(*) FROM admin.approvals WHERE answered_at IS NULL`) == 0
+	})
 }
 
 // Records that are hidden from the user by sharing cannot be told from purged ones: they count as deleted, and it is said of them that

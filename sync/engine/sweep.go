@@ -468,6 +468,9 @@ func (p *piece) settle(ctx context.Context) (outcome, error) {
 		return outcome{}, err
 	}
 	if held == 0 {
+		if _, err := p.Models.WithdrawApproval(ctx, models.ApproveDeletions, p.run.Object); err != nil {
+			return outcome{}, err
+		}
 		read, deleted, changed, fresh := p.note("read"), p.note("deleted"), p.note("changed"), p.note("new")
 		unchanged := max(read-changed-fresh, 0)
 		return p.finish(ctx, mirror.Result{Read: changed + fresh + unchanged + deleted, New: fresh, Changed: changed, Deleted: deleted, Unchanged: unchanged})
@@ -478,6 +481,19 @@ func (p *piece) settle(ctx context.Context) (outcome, error) {
 		return outcome{}, err
 	}
 	if asked == 0 || err != nil || last.ID != asked || last.AnsweredAt == nil {
+		percent, err2 := p.Models.BrakePercent(ctx)
+		if err2 != nil {
+			return outcome{}, err2
+		}
+		if !(mirror.Brake{Percent: percent}).Stops(held, records) {
+			// Most came back meanwhile, or the admin lifted the brake: what is left would not have been stopped. An answer that was given
+			// at this moment is found by the next look.
+			if withdrawn, err := p.Models.WithdrawApproval(ctx, models.ApproveDeletions, p.run.Object); err != nil || asked != 0 && !withdrawn {
+				return outcome{}, err
+			}
+			_, err := p.answer(ctx, true, p.Models.Now())
+			return outcome{}, err
+		}
 		counts := map[string]int64{"deletions": held, "records": records}
 		if asked == 0 || err != nil || last.ID != asked || last.Counts["deletions"] != held {
 			if last, err = p.Models.AskApproval(ctx, models.ApproveDeletions, p.run.Object, counts); err != nil {
@@ -493,24 +509,32 @@ func (p *piece) settle(ctx context.Context) (outcome, error) {
 	if err := p.progress(ctx, models.RunProgress{Phase: models.PhaseFinishing}); err != nil {
 		return outcome{}, err
 	}
-	for more, start := true, time.Now(); more; {
-		var n int64
-		n, more, err = p.Mirror.AnswerDeletions(ctx, p.run.Object, *last.Answer, *last.AnsweredAt)
-		if err != nil {
-			return outcome{}, err
-		}
-		if n > 0 {
-			if err := p.setNote(ctx, map[string]int64{"deleted": p.note("deleted") + n}); err != nil {
-				return outcome{}, err
-			}
-		}
-		if time.Since(start) > sweepSpan {
-			return outcome{}, nil
-		}
+	if over, err := p.answer(ctx, *last.Answer, *last.AnsweredAt); err != nil || !over {
+		return outcome{}, err
 	}
 	p.Log.Info("a person answered for deletions", "object", p.run.Object, "run", p.run.ID, "yes", *last.Answer, "by", last.AnsweredBy, "deleted", p.note("deleted"))
 	// What joined after the answer is asked about anew.
 	return outcome{}, p.setNote(ctx, map[string]int64{"approval": 0})
+}
+
+// answer does what was decided of the deletions that were held at a time; over tells that nothing of it is left for another piece.
+func (p *piece) answer(ctx context.Context, yes bool, at time.Time) (over bool, err error) {
+	for more, start := true, time.Now(); more; {
+		var n int64
+		n, more, err = p.Mirror.AnswerDeletions(ctx, p.run.Object, yes, at)
+		if err != nil {
+			return false, err
+		}
+		if n > 0 {
+			if err := p.setNote(ctx, map[string]int64{"deleted": p.note("deleted") + n}); err != nil {
+				return false, err
+			}
+		}
+		if more && time.Since(start) > sweepSpan {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // eachRow calls fn with the cells of each row; they are valid until it returns.
