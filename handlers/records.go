@@ -13,6 +13,9 @@ import (
 // ShowRecords looks for records by id, name or e-mail.
 func (h *Handlers) ShowRecords(w http.ResponseWriter, r *http.Request) error {
 	q, object := strings.TrimSpace(r.FormValue("q")), r.FormValue("object")
+	if q == "" && r.FormValue("state") == "waiting" {
+		return h.waiting(w, r, object)
+	}
 	lines, err := h.Models.SearchRecords(r.Context(), q, object)
 	if err != nil {
 		return err
@@ -22,6 +25,24 @@ func (h *Handlers) ShowRecords(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	props := templates.RecordsProps{Page: p, Query: q, Object: object, Lines: lines}
+	if props.Instance, err = h.instance(r.Context()); err != nil {
+		return err
+	}
+	return render(w, r, http.StatusOK, templates.Records(props))
+}
+
+// waiting lists the records of which edits wait to be sent, and why they wait.
+func (h *Handlers) waiting(w http.ResponseWriter, r *http.Request, object string) error {
+	list, err := h.Models.WaitingToSend(r.Context(), object)
+	if err != nil {
+		return err
+	}
+	p, err := h.page(r, "records.title", templates.URLRecords)
+	if err != nil {
+		return err
+	}
+	p.Live = true
+	props := templates.RecordsProps{Page: p, Object: object, Waits: true, Waiting: list}
 	if props.Instance, err = h.instance(r.Context()); err != nil {
 		return err
 	}

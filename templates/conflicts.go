@@ -76,10 +76,5 @@ func otherSide(c models.Conflict) string {
 	return models.SideLocal
 }
 
-// madeBy names who edited a field here: the database role, and the program where it told its name.
-func madeBy(p Page, c models.Conflict) string {
-	if c.Application == "" {
-		return c.MadeBy
-	}
-	return p.L.T("conflicts.made_by", "who", c.MadeBy, "application", c.Application)
-}
+// madeBy names who edited a field here.
+func madeBy(p Page, c models.Conflict) string { return whoWith(p, c.MadeBy, c.Application) }

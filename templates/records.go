@@ -235,3 +235,33 @@ func objectNames(p Page, names []string) string {
 	}
 	return joinList(list)
 }
+
+// waitsFor says what an edit waits for.
+func waitsFor(p Page, w models.Waiting) string {
+	l := p.L
+	switch {
+	case w.Sending:
+		return l.T("story.state.claimed")
+	case w.ParentRefused:
+		return l.T("waiting.for_refused")
+	case w.ParentID != 0:
+		return l.T("waiting.for_parent")
+	case p.Status.Connection.State != models.StateConnected:
+		return l.T("waiting.for_connection")
+	case p.Status.Denied != nil || slices.ContainsFunc(p.Status.Approvals, func(a models.Approval) bool { return a.Kind == models.ApproveFirstSend }):
+		return l.T("waiting.for_yes")
+	case p.Frozen():
+		return l.T("waiting.for_resume")
+	case w.RetryAt != nil && w.RetryAt.After(p.Status.Now):
+		return l.T("waiting.for_retry", "in", l.Ago(*w.RetryAt, p.Status.Now))
+	}
+	return l.T("waiting.for_turn")
+}
+
+// whoWith names who edited: the database role, and the program where it told its name.
+func whoWith(p Page, who, application string) string {
+	if application == "" {
+		return who
+	}
+	return p.L.T("conflicts.made_by", "who", who, "application", application)
+}

@@ -75,6 +75,15 @@ func URLLookup(object, column string) string {
 	return URLStory(object, "lookup") + "/" + url.PathEscape(column)
 }
 
+// URLWaiting lists the records of which edits wait to be sent, of an object or with none named of all.
+func URLWaiting(object string) string {
+	v := url.Values{"state": {"waiting"}}
+	if object != "" {
+		v.Set("object", object)
+	}
+	return URLRecords + "?" + v.Encode()
+}
+
 // URLConflictDo is where a conflict's buttons post to.
 func URLConflictDo(id int64) string { return URLConflicts + "/" + strconv.FormatInt(id, 10) }
 

@@ -190,7 +190,7 @@ func TestAccessibility(t *testing.T) {
 	s.lived()
 	paths := []string{
 		"/", "/objects", "/objects/Lead", "/objects/Lead/fields", "/objects/Lead/settings", "/objects/Account", "/objects/Contact", "/history", "/runs/1", "/runs/2", "/errors", "/errors?code=" + rule, "/errors?object=Account",
-		"/conflicts", "/conflicts?state=closed", "/approvals", "/records", "/records?q=acme", "/records?q=nobody", "/records/Lead/" + leadID, "/records/Lead/" + leadID + "/edit", "/records/Lead/new", "/connection", "/settings", "/settings/audit",
+		"/conflicts", "/conflicts?state=closed", "/approvals", "/records", "/records?q=acme", "/records?state=waiting", "/records?q=nobody", "/records/Lead/" + leadID, "/records/Lead/" + leadID + "/edit", "/records/Lead/new", "/connection", "/settings", "/settings/audit",
 	}
 	for _, path := range paths {
 		look(path, "en", "light", 1320)

@@ -202,3 +202,56 @@ func TestBacklog(t *testing.T) {
 	_, body, _ = p.get("/objects/Lead")
 	has(t, "the object's page", body, `data-testid="waiting-to-send"`, "oldest 2", "growing")
 }
+
+// What waits to be sent can be looked at: which records, since when, by whom, and what each waits for. The numbers lead there.
+func TestWhatWaitsToBeSent(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.connect()
+	s.mirrored()
+	p := s.signedIn(models.RoleViewer)
+	if _, body, _ := p.get("/records?state=waiting"); !strings.Contains(body, `data-testid="waiting-none"`) {
+		t.Error("with nothing to send the page says something else")
+	}
+	lead := ask[int64](s, `SELECT id FROM salesforce.lead WHERE sfid = $1`, leadID)
+	second := ask[int64](s, `SELECT id FROM salesforce.lead WHERE sfid = $1`, secondID)
+	contact := ask[int64](s, `SELECT id FROM salesforce.contact WHERE sfid = $1`, contactID)
+	for _, o := range []struct {
+		object string
+		row    int64
+		more   string
+	}{{"Lead", lead, "state = 'waiting', made_at = now() - interval '3 hours'"}, {"Lead", lead, "state = 'waiting', made_by = 'marketing', application = 'newsletter'"}, {"Lead", second, "state = 'refused'"}, {"Contact", contact, "retry_at = now() + interval '5 minutes'"}} {
+		seq := ask[int64](s, `INSERT INTO mirror.outbox (object, row_id, operation, changed) VALUES ($1, $2, 'update', '{}') RETURNING seq`, o.object, o.row)
+		s.exec(`UPDATE mirror.outbox SET `+o.more+` WHERE seq = $1`, seq)
+	}
+	row := func(body string, object string, id int64) string {
+		t.Helper()
+		_, after, found := strings.Cut(body, `<tr data-testid="waiting-`+object+"-"+strconv.FormatInt(id, 10)+`"`)
+		if !found {
+			return ""
+		}
+		return after[:strings.Index(after, "</tr>")]
+	}
+	_, body, _ := p.get("/records?state=waiting")
+	has(t, "the lead that waits", row(body, "Lead", lead), "Amélie Dubois", "3\u00a0h ago", ">2<", "marketing with newsletter", "its turn")
+	has(t, "what Salesforce could not take", row(body, "Contact", contact), "tried again in")
+	if row(body, "Lead", second) != "" || strings.Index(body, "Amélie") > strings.Index(body, "Zoë") {
+		t.Error("what is refused is there, or what has waited longest does not stand first")
+	}
+	if _, body, _ := p.get("/records?state=waiting&object=Contact"); row(body, "Lead", lead) != "" || row(body, "Contact", contact) == "" {
+		t.Error("the list of an object has others")
+	}
+	for path, link := range map[string]string{"/": "/records?state=waiting", "/objects/Lead": "/records?object=Lead&amp;state=waiting", "/records": "/records?state=waiting"} {
+		if _, body, _ := p.get(path); !strings.Contains(body, `href="`+link+`"`) {
+			t.Errorf("%s does not lead to what waits", path)
+		}
+	}
+	// A row that refers to one which Salesforce refused says so, and leads to it.
+	s.exec(`INSERT INTO mirror.links (object, row_id, column_name, parent_object, parent_id) VALUES ('Lead', $1, 'ownerid', 'Lead', $2)`, lead, second)
+	_, body, _ = p.get("/records?state=waiting")
+	has(t, "the lead that waits for another", row(body, "Lead", lead), "a record that Salesforce refused:", "Kenji Tanaka", "/records/Lead/"+strconv.FormatInt(second, 10))
+	s.exec(`INSERT INTO admin.approvals (kind, counts, asked_at) VALUES ('first-send', '{"Lead.update": 1}', now())`)
+	if _, body, _ := p.get("/records?state=waiting", "Accept-Language", "fr"); !strings.Contains(row(body, "Contact", contact), "un oui au premier envoi") {
+		t.Error("what waits for a yes does not say so")
+	}
+}
