@@ -24,8 +24,11 @@ const stepCollections = "collections"
 // sendInserts makes records of new rows: those that the admin wants, unless Salesforce has the person already.
 func (s *sender) sendInserts(ctx context.Context, claim mirror.Claim) (time.Duration, error) {
 	known, left, wait, err := s.lookUp(ctx, claim)
-	if err != nil || wait > 0 {
-		return wait, err
+	if err != nil {
+		return 0, err
+	}
+	if wait > 0 {
+		return wait, s.settle(ctx, known)
 	}
 	claim.Changes = left
 	out, done := s.prepare(claim)

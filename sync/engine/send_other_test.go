@@ -3,6 +3,7 @@ package engine_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tandem-sync/tandem/sync/engine/otherorg"
 )
@@ -63,6 +64,30 @@ func TestSendingToAnOrgWithoutCollections(t *testing.T) {
 		t.Errorf("requests that the documentation does not know: %v", s)
 	}
 	w.cycle()
+}
+
+// A create whose reply is lost and that is not found at once is not sent again at once: what the org saves within a while is still found.
+func TestALostCreateIsLookedForTwice(t *testing.T) {
+	t.Parallel()
+	w := sendingWorld(newOtherWorld(t, otherSmall), func(w *world) {
+		w.config.LostWait = 700 * time.Millisecond
+		looked := false
+		atStep(w, func(step string) {
+			if step == "looked up" && !looked {
+				looked = true
+				w.other.Haunt()
+			}
+		})
+	})
+	before := w.count("Lead")
+	w.other.Break(otherorg.Trouble{Where: "POST /services/data/v64.0/composite/sobjects", Times: 1, Ghost: true})
+	row := w.insert(`INSERT INTO salesforce.lead (lastname, company) VALUES ('Late', 'Slow & Co')`)
+	w.rushed()
+	if n := w.count("Lead") - before; n != 1 || w.sfid("lead", row) == "" {
+		t.Errorf("%d leads were made, and the row is %q", n, w.sfid("lead", row))
+	}
+	w.cycle()
+	w.equalObject("Lead")
 }
 
 // A create whose reply is lost, and that the org saves only after it was looked for, is sent again: no call tells of it then. Once reading brings

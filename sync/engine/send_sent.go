@@ -13,6 +13,9 @@ import (
 	"github.com/tandem-sync/tandem/sync/sobject"
 )
 
+// lostPatience is how many times LostWait passes until a create of which nothing was found is sent again.
+const lostPatience = 6
+
 // lookUp finds out what became of creates of a claim that went out before a reply was lost or a worker died. It goes by what the claim was sent
 // with, for the admin may have changed the settings since, or the org what it shows. left are the changes that Salesforce has nothing of. A wait is
 // for what the org was still working on.
@@ -44,6 +47,10 @@ func (s *sender) lookUp(ctx context.Context, claim mirror.Claim) (done []mirror.
 		return nil, nil, 0, err
 	}
 	s.step("looked up")
+	// Of what went without a key and was not found, the org may still be at work: a double cannot be taken back, and waiting costs nothing but time.
+	if wait := lostPatience*s.LostWait - s.orgTime(time.Now()).Sub(sent.Last); wait > 0 && sent.Key == "" && len(done) < len(doubtful) {
+		return done, nil, max(wait, time.Millisecond), nil
+	}
 	over := map[int64]bool{}
 	for _, d := range done {
 		over[d.RowID] = true
