@@ -340,11 +340,12 @@ func (e *ensuring) captureSQL(columns []captured, watching bool) string {
 	}
 	line("DECLARE b pg_catalog.jsonb := '{}'; c pg_catalog.jsonb := '{}'; v pg_catalog.text; path pg_catalog.text;")
 	line("BEGIN")
+	// One question for both: each costs. A path without this letter names no pg_catalog, in whatever case; what else has it is replaced in vain, which
+	// does no harm.
+	line("IF pg_catalog.current_setting('tandem.engine', true) OPERATOR(pg_catalog.=) 'on' OR pg_catalog.strpos(pg_catalog.current_setting('search_path'), '_') OPERATOR(pg_catalog.<>) 0 THEN")
 	line("IF pg_catalog.current_setting('tandem.engine', true) OPERATOR(pg_catalog.=) 'on' THEN RETURN NULL; END IF;")
-	// In whatever case it is written. What else has these letters is replaced in vain, which does no harm.
-	line("path := pg_catalog.current_setting('search_path');")
-	line("IF pg_catalog.strpos(path, 'g_') OPERATOR(pg_catalog.=) 0 AND pg_catalog.strpos(path, 'G_') OPERATOR(pg_catalog.=) 0 THEN path := NULL;")
-	line("ELSE PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true); END IF;")
+	line("path := pg_catalog.current_setting('search_path'); PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);")
+	line("END IF;")
 	line("IF TG_OP = 'UPDATE' THEN")
 	line("IF %s THEN %s END IF;", differ(refuseUpdate), refuse("pg_catalog.to_jsonb(OLD)"))
 	for chunk := range slices.Chunk(updated, captureChunk(len(updated))) {

@@ -76,7 +76,7 @@ func run(ctx context.Context, binary string, rows, fields, rounds int, least flo
 	// A goal that capture misses is told at the end: the load is measured all the same.
 	var missed error
 	if only != "load" {
-		if missed = b.capture(ctx, max(rounds, 5)); missed != nil && !errors.Is(missed, errMissed) {
+		if missed = b.capture(ctx, max(rounds, 3)); missed != nil && !errors.Is(missed, errMissed) {
 			return missed
 		}
 	}
