@@ -76,12 +76,19 @@ func TestALargeObjectThatBulkRefusesIsReadInPieces(t *testing.T) {
 			w.config.BulkAbove, w.config.PageRows = 40, 50
 			w.exec(`UPDATE admin.objects SET enabled = false WHERE name NOT IN ('Lead', 'Contact')`)
 			w.org.Fault(fault)
-			var pieces, wholes atomic.Int32
+			if name == "refused at once" {
+				// One piece is not to be had whole, once.
+				w.org.Fault(simorg.Fault{Object: "Lead", Path: `LIMIT\+50$`, After: 1, Count: 1, Status: 400, Code: "INVALID_QUERY_LOCATOR", Message: "invalid query locator"})
+			}
+			var pieces, wholes, smaller atomic.Int32
 			inner := w.server.Config.Handler
 			w.server.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 				q := r.URL.Query().Get("q")
 				if strings.Contains(q, " FROM Lead") && strings.Contains(q, "Id > '") {
 					pieces.Add(1)
+					if strings.HasSuffix(q, " LIMIT 25") {
+						smaller.Add(1)
+					}
 					time.Sleep(20 * time.Millisecond)
 				} else if strings.HasSuffix(q, " FROM Lead") {
 					wholes.Add(1)
@@ -119,10 +126,13 @@ func TestALargeObjectThatBulkRefusesIsReadInPieces(t *testing.T) {
 				t.Errorf("%d loads by REST were begun, want the one that goes on", n)
 			}
 			// The stopped piece is asked for once more; what is in is not.
-			if n := pieces.Load(); n > 11 {
+			if n := pieces.Load(); n > 13 {
 				t.Errorf("%d pieces were asked for, for 450 records in pieces of 50", n)
 			}
 			if name == "refused at once" {
+				if n := smaller.Load(); n != 1 {
+					t.Errorf("a piece that was not to be had whole was asked for %d times in half its size, want once", n)
+				}
 				return // the others show the rest
 			}
 			// A good part changes.

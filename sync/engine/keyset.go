@@ -68,7 +68,7 @@ func (p *piece) behind(ctx context.Context, fields []string, condition, after st
 	ask := func(fields []string, n int) string {
 		return selectFields(fields, p.run.Object) + reading{where: condition}.condition() + " ORDER BY Id LIMIT " + strconv.Itoa(n)
 	}
-	n := min(restRows, p.PageRows)
+	n := max(min(restRows, p.PageRows)>>min(p.tries, 4), 1)
 	if soql := ask(fields, n); p.client.QueryURLLen(soql) <= salesforce.MaxURL {
 		return newKeyRows(fields, n, after, p.client.QueryRows(ctx, fields, soql, true)), nil
 	}

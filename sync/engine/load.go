@@ -403,7 +403,7 @@ func (w *pageWorker) Work(ctx context.Context, job *river.Job[pageArgs]) error {
 		return river.JobSnooze(wait)
 	}
 	ctx, calls := counted(ctx)
-	p := &piece{Engine: e, run: run, calls: calls}
+	p := &piece{Engine: e, run: run, calls: calls, tries: snoozed(job.JobRow)}
 	err = p.page(ctx, job.Args)
 	e.account(ctx, run, calls.Load(), err)
 	if err != nil {

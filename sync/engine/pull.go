@@ -46,8 +46,10 @@ type piece struct {
 	covered mirror.Covered
 	// restOnly keeps this piece from Bulk, which has refused the object.
 	restOnly bool
-	filter   string   // the object's record filter; empty: all records are read
-	asked    []string // the fields of the load that the org refused; nil: the table's
+	// tries is how often this page was put off: a piece by REST that the org or the network cannot finish becomes smaller each time.
+	tries  int64
+	filter string   // the object's record filter; empty: all records are read
+	asked  []string // the fields of the load that the org refused; nil: the table's
 }
 
 // outcome says how a run goes on after a piece: over, or after a while.
