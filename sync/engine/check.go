@@ -576,8 +576,8 @@ func (p *piece) mendRange(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	upTo, goesOn := rows.more()
-	if !goesOn {
-		upTo = ""
+	if !goesOn || upTo == r.UpTo {
+		upTo = "" // behind it the next range begins
 	}
 	if err := p.Mirror.RangeMended(ctx, r, upTo); err != nil {
 		return false, err

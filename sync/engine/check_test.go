@@ -251,7 +251,7 @@ func TestCheckOfEveryObject(t *testing.T) {
 func TestCheckOfATableThatIsAnother(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, simorg.Config{Leads: 450, Contacts: 3, Accounts: 3, Opportunities: 1, Campaigns: 1, CampaignMembers: 1, Tasks: 1, Events: 1, Users: 5})
-	w.config.SuspectMax, w.config.PageRows, w.config.BulkAbove = 20, 100, 200
+	w.config.SuspectMax, w.config.PageRows, w.config.BulkAbove = 20, 20, 200
 	w.only("Lead")
 	w.work()
 	w.cycle()

@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// rangeIDs is how many ids of either side one range of a check holds at most: what one statement streams.
+	// rangeIDs is how many ids of either side one range of a check holds at most: what one statement streams. It holds no more than a check
+	// looks at one by one.
 	rangeIDs = 10_000
 	// diffShown is how many characters of a value a difference keeps.
 	diffShown = 2_000
@@ -383,7 +384,7 @@ func (db *DB) CompareRange(ctx context.Context, c Check, most int) (Check, error
 	}
 	to := ""
 	err = tx.QueryRow(ctx, fmt.Sprintf(`SELECT coalesce(least((SELECT sfid FROM %s WHERE sfid > $1 ORDER BY sfid OFFSET %[2]d LIMIT 1),
-		(SELECT sfid FROM mirror.check_seen WHERE check_id = $2 AND sfid > $1 ORDER BY sfid OFFSET %[2]d LIMIT 1)), '')`, t.name(), rangeIDs-1), c.After, c.ID).Scan(&to)
+		(SELECT sfid FROM mirror.check_seen WHERE check_id = $2 AND sfid > $1 ORDER BY sfid OFFSET %[2]d LIMIT 1)), '')`, t.name(), min(rangeIDs, most)-1), c.After, c.ID).Scan(&to)
 	if err != nil {
 		return c, fmt.Errorf("find the next ids of %s: %w", c.Object, err)
 	}
