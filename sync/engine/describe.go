@@ -371,7 +371,7 @@ func (e *Engine) fit(ctx context.Context, object string, schema sobject.Schema, 
 		return err
 	}
 	_, change, err := e.Mirror.Ensure(ctx, schema, mirror.Direction(o.Direction), modified, fixed...)
-	if errors.Is(err, mirror.ErrRetype) {
+	if errors.Is(err, mirror.ErrRetype) || errors.Is(err, mirror.ErrUnfit) {
 		return objectError("%w", err)
 	}
 	if err != nil {

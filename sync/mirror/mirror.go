@@ -61,6 +61,9 @@ var (
 	ErrPage = errors.New("the page does not fit the table")
 	// ErrRetype is the answer for a describe that gives a field another type than its values here have. The table stays as it was.
 	ErrRetype = errors.New("the values here do not fit the field's new type")
+	// ErrUnfit is the answer for a describe that this table cannot be made to fit as things stand here, such as a column that
+	// somebody's view shows and that would get another type. The table stays as it was.
+	ErrUnfit = errors.New("PostgreSQL does not let the table be changed")
 	// ErrStale is the answer to a commit whose watermark somebody else moved meanwhile. What they committed stands.
 	ErrStale = errors.New("the watermark was moved by another worker meanwhile")
 )

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/tandem-sync/tandem/sync/sobject"
 )
@@ -42,7 +43,7 @@ func (db *DB) Ensure(ctx context.Context, schema sobject.Schema, direction Direc
 		return nil, SchemaChange{}, fmt.Errorf("%q is not a direction", direction)
 	}
 	if err := checkNames(schema); err != nil {
-		return nil, SchemaChange{}, err
+		return nil, SchemaChange{}, fmt.Errorf("%w: %w", ErrUnfit, err)
 	}
 	tx, err := db.asEngine(ctx)
 	if err != nil {
@@ -64,7 +65,7 @@ func (db *DB) Ensure(ctx context.Context, schema sobject.Schema, direction Direc
 		func() error { return ensurePerson(ctx, tx) },
 	} {
 		if err := step(); err != nil {
-			return nil, e.change, fmt.Errorf("make the table of %s fit: %w", schema.Name, err)
+			return nil, e.change, fmt.Errorf("make the table of %s fit: %w", schema.Name, unfit(err))
 		}
 	}
 	t, _, err := loadTable(ctx, tx, schema.Name)
@@ -76,6 +77,28 @@ func (db *DB) Ensure(ctx context.Context, schema sobject.Schema, direction Direc
 	}
 	db.tables.Store(schema.Name, t)
 	return t, e.change, nil
+}
+
+// unfit marks what PostgreSQL refuses because of this table, or of what people made that depends on it, as ErrUnfit. All else concerns
+// every table. Whoever holds the table for long is among the former: the next cycle tries again.
+func unfit(err error) error {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return err
+	}
+	switch pg.Code[:2] {
+	case "0A", "22", "23", "2B", "42", "54": // not supported, data, integrity, dependent objects, syntax and access, program limits
+	default:
+		if pg.Code != "55P03" { // the lock was not to be had in time
+			return err
+		}
+	}
+	why := pg.Message
+	if pg.Detail != "" {
+		why += "; " + pg.Detail
+	}
+	before, _, _ := strings.Cut(err.Error(), pg.Error())
+	return fmt.Errorf("%s%w: %s", before, ErrUnfit, why)
 }
 
 // ensuring is the work of one Ensure.

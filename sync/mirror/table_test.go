@@ -194,6 +194,28 @@ func TestRetype(t *testing.T) {
 	}
 }
 
+// What people made upon a table may stand in the way of another type. That is said with what it is, and the table works on as it was.
+func TestRetypeOfWhatSomethingDependsOn(t *testing.T) {
+	t.Parallel()
+	for name, upon := range map[string]string{"the table": "salesforce.lead", "the view of people": "salesforce.person"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.ensure(schema("Lead", "Company:double"))
+			w.change("Lead", time.Time{}, mark, rows("Id Company", []string{id("00Q", 1), "7"}))
+			w.exec("CREATE VIEW public.mine AS SELECT company FROM " + upon)
+			_, _, err := w.db.Ensure(w.ctx, schema("Lead", "Company:string"), FromSalesforce, mark)
+			if !errors.Is(err, ErrUnfit) || !strings.Contains(err.Error(), "mine") || !strings.Contains(err.Error(), "Company") {
+				t.Fatalf("got %v, want that the view mine stands in the way", err)
+			}
+			w.change("Lead", mark, mark, rows("Id Company", []string{id("00Q", 2), "8"}))
+			w.exec("DROP VIEW public.mine")
+			w.ensure(schema("Lead", "Company:string"))
+			equal(t, "values", ask[string](w, "SELECT string_agg(company, ' ' ORDER BY sfid) FROM salesforce.lead"), "7 8")
+		})
+	}
+}
+
 // Workers that describe the same object at once, and others that write it meanwhile, neither collide nor block each other for good.
 func TestEnsureBesideWriters(t *testing.T) {
 	t.Parallel()
