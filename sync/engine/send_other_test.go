@@ -126,3 +126,52 @@ func TestALostCreateThatComesToLightTooLate(t *testing.T) {
 	w.cycle()
 	w.equalObject("Lead")
 }
+
+// An org that takes collections, in its own order and shapes: what is made by a key whose reply is lost is there once, what it refuses is set aside with
+// its words and what it tells beside them, a member that is there is taken for the row's, and what is deleted here goes.
+func TestSendingToAnotherOrgByCollections(t *testing.T) {
+	t.Parallel()
+	w := sendingWorld(newOtherWorld(t, otherSmall), func(w *world) {
+		w.exec(`UPDATE admin.objects SET external_id = 'Partner_Key__c', match_email = false WHERE name = 'Lead'`)
+		w.exec(`UPDATE admin.objects SET delete_allowed = true WHERE name = 'Contact'`)
+	})
+	leads, contacts := w.ids("Lead"), w.ids("Contact")
+	campaign := w.ids("Campaign")[0]
+	before := w.count("Lead")
+	w.other.Break(otherorg.Trouble{Where: "PATCH /services/data/v64.0/composite/sobjects/Lead", Times: 1, CutAfter: true})
+	keyed := w.insert(`INSERT INTO salesforce.lead (lastname, company, description) VALUES ('Keyed', 'K', E'two\r\nlines')`)
+	own := w.insert(`INSERT INTO salesforce.lead (lastname, company, partner_key__c) VALUES ('Own', 'K', 'ours-1')`)
+	double := w.insert(`INSERT INTO salesforce.lead (lastname, company, email) VALUES ('Double', 'K', $1)`, w.there("Lead", leads[2], "Email"))
+	long := w.insert(`INSERT INTO salesforce.lead (lastname, company, firstname) VALUES ('Long', 'K', $1)`, strings.Repeat("x", 50))
+	nameless := w.insert(`INSERT INTO salesforce.lead (company) VALUES ('K')`)
+	ruled := w.insert(`INSERT INTO salesforce.lead (lastname, company) VALUES ('REFUSE ME', 'K')`)
+	w.exec(`UPDATE salesforce.lead SET title = NULL, annualrevenue = 12345678901234.56, born__c = '1999-01-31' WHERE sfid = $1`, leads[4])
+	w.exec(`DELETE FROM salesforce.contact WHERE sfid = $1`, contacts[5])
+	for range 2 {
+		w.exec(`INSERT INTO salesforce.campaignmember (campaignid, leadid) VALUES ($1, $2)`, campaign, leads[7])
+	}
+	w.cycle()
+	if n := w.count("Lead") - before; n != 2 || w.sfid("lead", keyed) == "" || w.there("Lead", w.sfid("lead", own), "Partner_Key__c") != "ours-1" {
+		t.Errorf("%d leads were made, %q and %q, want the two", n, w.sfid("lead", keyed), w.sfid("lead", own))
+	}
+	for row, want := range map[int64]string{double: "DUPLICATES_DETECTED", long: "STRING_TOO_LONG", nameless: "REQUIRED_FIELD_MISSING", ruled: "FIELD_CUSTOM_VALIDATION_EXCEPTION"} {
+		if code, message := w.refusal("Lead", row); code != want || message == "" {
+			t.Errorf("%s: %s, want %s", code, message, want)
+		}
+	}
+	if got := scalar[string](w, `SELECT details->'candidates'->>0 FROM mirror.refused WHERE object = 'Lead' AND row_id = $1`, double); got != leads[2] {
+		t.Errorf("the candidate is %q, want %s", got, leads[2])
+	}
+	if w.there("Contact", contacts[5], "IsDeleted") != "true" {
+		t.Error("the contact that was deleted here is alive there")
+	}
+	if n := scalar[int](w, `SELECT count(*) FROM salesforce.campaignmember WHERE campaignid = $1 AND leadid = $2 AND sfid IS NOT NULL`, campaign, leads[7]); n != 1 || w.backlog() != 4 {
+		t.Errorf("the member that was made twice here has %d rows, and %d changes are left, want one, and what was refused", n, w.backlog())
+	}
+	w.cycle()
+	w.equalObject("Contact", contacts[5])
+	w.equalObject("CampaignMember")
+	if s := w.other.Strange(); len(s) > 0 {
+		t.Errorf("requests that the documentation does not know: %v", s)
+	}
+}
