@@ -147,6 +147,15 @@ const (
 	pollMax   = 30 * time.Second
 )
 
+// pollAfter says how long to wait for a job that has been under way for some time. Each look costs two calls, that at others' edits and that at
+// the job, and what sending may cost grows with the rows: a smaller job is looked at less often.
+func pollAfter(since time.Duration, rows int) time.Duration {
+	if rows >= bulkClaim/2 {
+		since /= 2
+	}
+	return min(max(since, pollFirst), pollMax)
+}
+
 // tendJob looks how far a claim's Bulk job is, and settles its rows once it has ended.
 func (s *sender) tendJob(ctx context.Context, claim mirror.Claim) (time.Duration, error) {
 	// First what others did, then how far the job is: what it came over since is known.
@@ -170,7 +179,7 @@ func (s *sender) tendJob(ctx context.Context, claim mirror.Claim) (time.Duration
 		return pollFirst, nil
 	case !job.State.Ended():
 		s.step("job polled")
-		return min(max(time.Since(claim.MadeAt)/2, pollFirst), pollMax), nil
+		return pollAfter(time.Since(claim.MadeAt), len(claim.Changes)), nil
 	}
 	s.step("job ended")
 	changes := map[string]mirror.Change{} // by what tells the row again
