@@ -106,7 +106,7 @@ func (w *world) storm(f simorg.Fault) {
 		return
 	}
 	w.other.Break(otherorg.Trouble{
-		Where: f.Path, Skip: f.After, Times: f.Count, Late: f.CommitDelay, NoSession: f.ExpireSession, CutBefore: f.DropBefore, CutAfter: f.DropAfter,
+		Where: f.Path, Skip: f.After, Times: f.Count, Wait: f.Delay, Late: f.CommitDelay, NoSession: f.ExpireSession, CutBefore: f.DropBefore, CutAfter: f.DropAfter,
 		Status: f.Status, Code: f.Code, Message: f.Message, Page: f.Body, CutAt: f.TruncateBody, Quietly: f.CleanEnd,
 		Row: f.Row, Object: f.Object, ID: f.ID, Field: f.Field, Breaks: f.FailJob, Rows: f.JobRows,
 	})

@@ -74,29 +74,22 @@ func (db *DB) doubtsOf(ctx context.Context, object, user string, since time.Time
 	if t.HasIsDeleted() {
 		alive = "NOT coalesce(t.isdeleted, false)"
 	}
-	rows, err := db.pool.Query(ctx, fmt.Sprintf(`SELECT t.id FROM %s t WHERE t.createdbyid = $1 AND t.createddate >= $2::timestamptz - interval '1 second' AND t.sfid IS NOT NULL AND %s`, t.name(), alive), user, since)
+	rows, err := db.pool.Query(ctx, fmt.Sprintf(`SELECT t.sfid FROM %s t WHERE t.createdbyid = $1 AND t.createddate >= $2::timestamptz - interval '1 second' AND t.sfid IS NOT NULL AND %s`, t.name(), alive), user, since)
 	if err != nil {
 		return err
 	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[sobject.ID])
 	if err != nil {
 		return err
 	}
-	// One look for all of them: row by row, PostgreSQL reads a young history from its beginning each time.
-	rows, err = db.pool.Query(ctx, `SELECT DISTINCT row_id FROM mirror.settled WHERE object = $1 AND row_id = ANY($2) AND operation = 'insert' AND outcome IN ('accepted', 'linked')`, object, ids)
+	known, err := db.CreatedHere(ctx, object, ids)
 	if err != nil {
 		return err
 	}
-	known := map[int64]bool{}
-	var id int64
-	if _, err := pgx.ForEachRow(rows, []any{&id}, func() error { known[id] = true; return nil }); err != nil {
-		return err
-	}
-	ids = slices.DeleteFunc(ids, func(id int64) bool { return known[id] })
-	if len(ids) == 0 {
+	if ids = slices.DeleteFunc(ids, func(id sobject.ID) bool { return known[id] }); len(ids) == 0 {
 		return nil
 	}
-	rows, err = db.pool.Query(ctx, fmt.Sprintf(`SELECT t.sfid, to_jsonb(t) - 'id' FROM %s t WHERE t.id = ANY($1) AND t.sfid IS NOT NULL`, t.name()), ids)
+	rows, err = db.pool.Query(ctx, fmt.Sprintf(`SELECT t.sfid, to_jsonb(t) - 'id' FROM %s t WHERE t.sfid = ANY($1::text[])`, t.name()), ids)
 	if err != nil {
 		return err
 	}

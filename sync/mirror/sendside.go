@@ -3,6 +3,8 @@ package mirror
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -20,13 +22,23 @@ func (db *DB) CreatedHere(ctx context.Context, object string, ids []sobject.ID) 
 	if err != nil {
 		return nil, err
 	}
-	rows, err := db.pool.Query(ctx, fmt.Sprintf(`SELECT t.sfid FROM %s t WHERE t.sfid = ANY($2::text[])
-		AND EXISTS (SELECT FROM mirror.settled s WHERE s.object = $1 AND s.row_id = t.id AND (s.made OR s.operation = 'insert' AND s.outcome IN ('accepted', 'linked')))`, t.name()), object, ids)
+	rows, err := db.pool.Query(ctx, fmt.Sprintf(`SELECT t.id, t.sfid FROM %s t WHERE t.sfid = ANY($1::text[])`, t.name()), ids)
 	if err != nil {
 		return nil, fmt.Errorf("look for records of %s that were made here: %w", object, err)
 	}
+	byRow := map[int64]sobject.ID{}
+	var row int64
 	var id sobject.ID
-	if _, err := pgx.ForEachRow(rows, []any{&id}, func() error { here[id] = true; return nil }); err != nil {
+	if _, err := pgx.ForEachRow(rows, []any{&row, &id}, func() error { byRow[row] = id; return nil }); err != nil {
+		return nil, fmt.Errorf("look for records of %s that were made here: %w", object, err)
+	}
+	// One look for all of them: where the history has just grown, PostgreSQL would read it from its beginning for each.
+	rows, err = db.pool.Query(ctx, `SELECT DISTINCT row_id FROM mirror.settled WHERE object = $1 AND row_id = ANY($2) AND (made OR operation = 'insert' AND outcome IN ('accepted', 'linked'))`,
+		object, slices.Collect(maps.Keys(byRow)))
+	if err != nil {
+		return nil, fmt.Errorf("look for records of %s that were made here: %w", object, err)
+	}
+	if _, err := pgx.ForEachRow(rows, []any{&row}, func() error { here[byRow[row]] = true; return nil }); err != nil {
 		return nil, fmt.Errorf("look for records of %s that were made here: %w", object, err)
 	}
 	return here, nil
