@@ -431,6 +431,10 @@ func (p *piece) readAgain(ctx context.Context, ids []sobject.ID) (mirror.Result,
 		return mirror.Result{}, err
 	}
 	defer batch.Rollback()
+	// Which records are wanted that are not here was asked by this filter.
+	if err := batch.ByFilter(ctx, p.filter); err != nil {
+		return mirror.Result{}, err
+	}
 	batch.ReadAt(now)
 	var sum mirror.Result
 	apply := func(rows sobject.Rows) error {
