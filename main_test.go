@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -729,7 +730,9 @@ func TestBrowser(t *testing.T) {
 	b.sees("records-Lead", grouped(org.Count("Lead")))
 	i.until("the edit arrived", `SELECT EXISTS (SELECT FROM salesforce.lead WHERE sfid = $1 AND title = 'Edited while somebody watched')`, lead)
 
-	b.do("ask for a resync", chromedp.Navigate(base+"/objects/Lead"), chromedp.Click(id("resync-Lead")), chromedp.WaitVisible(id("resync-yes-Lead")), chromedp.Click(id("resync-yes-Lead")), chromedp.WaitVisible(id("flash")))
+	b.do("think better of it", chromedp.Navigate(base+"/objects/Lead"), chromedp.Click(id("resync-Lead")), chromedp.WaitVisible(id("resync-yes-Lead")), chromedp.KeyEvent(kb.Escape), chromedp.WaitNotVisible(id("resync-yes-Lead")),
+		chromedp.Click(id("resync-Lead")), chromedp.WaitVisible(id("resync-yes-Lead")), chromedp.Click(chromedp.CSS("h1")), chromedp.WaitNotVisible(id("resync-yes-Lead")))
+	b.do("ask for a resync", chromedp.Click(id("resync-Lead")), chromedp.WaitVisible(id("resync-yes-Lead")), chromedp.Click(id("resync-yes-Lead")), chromedp.WaitVisible(id("flash")))
 	i.until("the resync succeeded", `SELECT EXISTS (SELECT FROM admin.runs WHERE object = 'Lead' AND kind = 'resync' AND state = 'succeeded' AND requested_by = 'ada@example.com')`)
 
 	b.do("compare with Salesforce", chromedp.Navigate(base+"/objects/Contact"), chromedp.Click(id("check-Contact")), chromedp.WaitVisible(id("flash")))

@@ -387,6 +387,9 @@ func (db *DB) actOnRefused(ctx context.Context, f RefusalFilter, actor, action, 
 		if err := tx.Raw(sql, append([]any{bigints(ids), actor}, args...)...).Scan(&n).Error; err != nil {
 			return err
 		}
+		if n == 0 {
+			return refuse(CodeConflict, "errors.none_chosen")
+		}
 		detail["n"] = strconv.FormatInt(n, 10)
 		if reason != "" {
 			detail["reason"] = reason

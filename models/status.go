@@ -333,6 +333,7 @@ func (db *DB) objectStatuses(ctx context.Context, s *Status) error {
 // ObjectDetail is what an object's page tells beside its status.
 type ObjectDetail struct {
 	ObjectStatus
+	Fields int           // how many fields are synced
 	Behind time.Duration // how far the watermark is behind now; 0 if nothing was read yet
 	Causes []CauseCount  // why records of it are set aside
 	Runs   []Run         // the last ones
@@ -368,6 +369,9 @@ func (db *DB) ObjectDetail(ctx context.Context, name string) (ObjectDetail, erro
 		d := ObjectDetail{ObjectStatus: o}
 		if o.Watermark != nil {
 			d.Behind = max(s.Now.Sub(*o.Watermark), 0)
+		}
+		if err := db.gorm.WithContext(ctx).Raw(`SELECT count(*) FROM mirror.field_status WHERE object = ? AND gone_at IS NULL AND left_out_at IS NULL`, name).Scan(&d.Fields).Error; err != nil {
+			return d, err
 		}
 		if d.Causes, err = db.CausesOf(ctx, name); err != nil {
 			return d, err

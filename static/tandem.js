@@ -15,6 +15,18 @@
     try { localStorage.setItem("tandem-theme", next); } catch (err) { /* holds for this page */ }
   });
 
+  // A question closes by Escape, and when somebody goes on elsewhere: while one is open the page stands still.
+  document.addEventListener("keydown", function (e) {
+    var open = e.key === "Escape" && document.querySelector("details.ask[open]");
+    if (!open) return;
+    open.open = false;
+    open.querySelector("summary").focus();
+  });
+  document.addEventListener("click", function (e) {
+    // What is ticked in the same form belongs to the question.
+    document.querySelectorAll("details.ask[open]").forEach(function (d) { if (!(d.closest("form") || d).contains(e.target)) d.open = false; });
+  });
+
   // Each moment says its local time, too.
   function localTimes() {
     document.querySelectorAll("time[data-when]:not([data-local])").forEach(function (t) {

@@ -362,6 +362,9 @@ func objectTabs(p Page, o models.ObjectDetail) []objectTab {
 		{"fields", p.L.T("object.tab.fields"), URLObjectFields(o.Name), ""},
 		{"history", p.L.T("object.tab.history"), URLHistoryOf(o.Name), ""},
 	}
+	if o.Fields > 0 {
+		tabs[1].count = p.L.Number(int64(o.Fields))
+	}
 	errors := objectTab{"errors", p.L.T("object.tab.errors"), URLErrorsOf(o.Name), ""}
 	if o.Refused > 0 {
 		errors.count = p.L.Number(o.Refused)

@@ -150,7 +150,7 @@ func TestRetryAndDrop(t *testing.T) {
 	if _, body, _ := p.get("/errors"); !strings.Contains(body, "Sent again") || !strings.Contains(body, "operator@example.com") {
 		t.Error("the page does not say what was sent again, and by whom")
 	}
-	for what, form := range map[string]url.Values{"nothing": {"what": {"chosen"}}, "what is none": {"what": {"x"}}} {
+	for what, form := range map[string]url.Values{"nothing": {"what": {"chosen"}}, "what is none": {"what": {"x"}}, "what is on its way already": {"what": {text(ids[0])}}} {
 		if status, body, _ := p.post("/errors/retry", form); status != http.StatusUnprocessableEntity || !strings.Contains(body, `data-testid="errors-problem"`) {
 			t.Errorf("retrying %s answered %d", what, status)
 		}
