@@ -353,7 +353,11 @@ func (e *ensuring) captureSQL(columns []captured, watching bool) string {
 		for _, col := range chunk {
 			name := literal(col.name)
 			line("IF %s IS DISTINCT FROM %s THEN", col.isset("OLD"), col.isset("NEW"))
-			line("b := b || pg_catalog.jsonb_build_object(%[1]s, %[2]s); c := c || pg_catalog.jsonb_build_object(%[1]s, %[3]s);", name, col.isset("OLD"), col.isset("NEW"))
+			build := "pg_catalog.jsonb_build_object(%s, %s)"
+			if col.text {
+				build = "pg_catalog.jsonb_object(ARRAY[%s], ARRAY[%s])" // the same, without asking for the types
+			}
+			line("b := b || "+build+"; c := c || "+build+";", name, col.isset("OLD"), name, col.isset("NEW"))
 			if col.refers {
 				line("IF OLD.%s LIKE 'local:%%' THEN DELETE FROM mirror.links WHERE object = %s AND row_id = NEW.id AND column_name = %s; END IF;", quote(col.name), object, name)
 				point(col)
