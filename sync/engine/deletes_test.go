@@ -133,7 +133,7 @@ func TestUndeletes(t *testing.T) {
 	w.must(w.org.Undelete(log))
 	w.must(w.org.Purge("Lead", purged))
 	org.forward(3 * time.Minute)
-	for i := 0; i < 8 && !w.marked("Lead", purged); i++ {
+	for i := 0; i < 12 && !w.marked("Lead", purged); i++ { // one of these objects a cycle
 		w.cycle()
 	}
 	if !w.marked("Lead", purged) {
