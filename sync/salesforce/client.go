@@ -81,8 +81,8 @@ type Client struct {
 	token   Token
 	version string
 
-	// What the org has refused once: composite requests, collections of records, and collections in composite requests.
-	noComposite, noCollections, noTogether atomic.Bool
+	// What the org has refused once: composite requests, collections of records, and collections, or queries, in composite requests.
+	noComposite, noCollections, noTogether, noQueries atomic.Bool
 }
 
 // New makes a client. It refuses login addresses that are not Salesforce's (CheckLoginURL), credentials that lack a part,

@@ -207,6 +207,23 @@ func TestQueryTogether(t *testing.T) {
 	if err := ask(); err != nil || !slices.Equal(got, []string{"3", "*3", "**3"}) {
 		t.Errorf("%v, %v", got, err)
 	}
+	// One that refuses them in other words is not asked in vain again.
+	o4 := newOrg(t)
+	tries := 0
+	o4.handle("POST "+rest+"/composite", func(w http.ResponseWriter, _ *http.Request) {
+		tries++
+		refuse(w, 400, "INVALID_INPUT", "what is this")
+	})
+	o4.handle("GET "+rest+"/query", say(200, `{"totalSize":1,"done":true,"records":[{"Id":"3"}]}`))
+	o.client = o4.client
+	for range 2 {
+		if err := ask(); err != nil || !slices.Equal(got, []string{"3", "*3", "**3"}) {
+			t.Errorf("%v, %v", got, err)
+		}
+	}
+	if tries != 1 {
+		t.Errorf("it was asked %d times for what it refuses, want once", tries)
+	}
 }
 
 // An org without collections gets its records one by one.

@@ -41,7 +41,8 @@ func (c *Client) QueryTogether(ctx context.Context, questions []Question, each f
 	for i := range questions {
 		open[i] = true
 	}
-	if len(questions) > 1 && !c.noComposite.Load() {
+	var refused error
+	if len(questions) > 1 && !c.noComposite.Load() && !c.noQueries.Load() {
 		err := c.queryComposite(ctx, questions, open, each)
 		api, answered := errors.AsType[*APIError](err)
 		if err != nil && (IsTransient(err) || IsHalting(err) || ctx.Err() != nil || !answered || api.Op == opQuery) {
@@ -50,6 +51,8 @@ func (c *Client) QueryTogether(ctx context.Context, questions []Question, each f
 		if isMissing(err) {
 			c.noComposite.Store(true)
 			c.cfg.Log.Warn("the org refuses composite requests; queries go one by one", "error", err)
+		} else if err != nil && api.Code != CodeMalformedReply {
+			refused = err
 		}
 	}
 	for i, q := range questions {
@@ -67,6 +70,10 @@ func (c *Client) QueryTogether(ctx context.Context, questions []Question, each f
 				return err
 			}
 		}
+	}
+	if refused != nil && !c.noQueries.Swap(true) {
+		// Alone they are answered: it is not asked for them together again.
+		c.cfg.Log.Warn("the org refuses several queries by one call; they go one by one", "error", refused)
 	}
 	return nil
 }
