@@ -77,12 +77,38 @@ func (s *sender) look(ctx context.Context, ids []sobject.ID, fields []string) (m
 	return found, s.eachByID(ctx, missing, columns, each)
 }
 
+// roomEnough is how many ids must have room beside the fields in one query; else the fields are spread over several.
+const roomEnough = 100
+
+// eachByGroups reads records that have more fields than fit an address with enough ids: by several queries for the same ids. One that goes or
+// comes between two of them is left out.
+func (s *sender) eachByGroups(ctx context.Context, ids []sobject.ID, columns []string, each func([][]byte) error) error {
+	for batch := range slices.Chunk(ids, recordsAtOnce) {
+		names := make([]string, len(batch))
+		for i, id := range batch {
+			names[i] = string(id)
+		}
+		records, err := s.readByID(ctx, columns, names)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if cells := records[name]; cells != nil {
+				if err := each(cells); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
 // eachByID reads records by their ids, deleted ones too, by queries as long as an address may be.
 func (s *sender) eachByID(ctx context.Context, ids []sobject.ID, columns []string, each func([][]byte) error) error {
 	head := "SELECT " + strings.Join(columns, ",") + " FROM " + s.run.Object + " WHERE Id IN ("
 	room := (salesforce.MaxURL - s.client.QueryURLLen(head) - 10) / (len("'',") + 18)
-	if room < 1 {
-		return objectError("%s has too many fields to read single records by a query", s.run.Object)
+	if room < roomEnough {
+		return s.eachByGroups(ctx, ids, columns, each)
 	}
 	for batch := range slices.Chunk(ids, min(room, 600)) {
 		quoted := make([]string, len(batch))

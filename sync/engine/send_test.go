@@ -515,6 +515,31 @@ func TestALostReplyDoublesNothing(t *testing.T) {
 	}
 }
 
+// An object with more fields than fit one address is sent like any other, also where a record must be read for it.
+func TestAWideObjectIsSent(t *testing.T) {
+	t.Parallel()
+	w := sendWorld(t, sendSmall, func(w *world) {
+		w.exec(`UPDATE admin.objects SET external_id = 'Marketing_Id__c' WHERE name = 'Lead'`)
+		for i := range 420 {
+			w.must(w.org.AddField("Lead", simorg.FieldSpec{Name: fmt.Sprintf("Field_With_A_Rather_Long_Api_Name_%03d__c", i), Type: "string", Length: 20}))
+		}
+	})
+	leads := w.ids("Lead")
+	key := "wide-1"
+	w.must(w.org.Update("Lead", leads[1], map[string]any{"Marketing_Id__c": key}))
+	w.must(w.org.Delete("Lead", leads[2]))
+	w.exec(`INSERT INTO salesforce.lead (lastname, company, marketing_id__c) VALUES ('Known there', 'W', $1), ('New', 'W', 'wide-2')`, key)
+	w.exec(`UPDATE salesforce.lead SET title = 'Gone there' WHERE sfid = $1`, leads[2])
+	if _, err := w.models.RequestSends(t.Context(), []string{"Lead"}, "test"); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the new lead is there", func() bool {
+		return scalar[int](w, `SELECT count(*) FROM salesforce.lead WHERE company = 'W' AND lastname = 'New' AND sfid IS NOT NULL`) == 1
+	})
+	w.cycle()
+	w.equalObject("Lead")
+}
+
 // Locked rows are tried again, bad ones set aside, and neither spoils the others.
 func TestLocksAndBadRows(t *testing.T) {
 	t.Parallel()
