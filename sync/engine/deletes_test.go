@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -721,6 +722,42 @@ func TestASweepThatWaitsHoldsUpNoOther(t *testing.T) {
 		return scalar[int](w, `SELECT count(*) FROM salesforce.lead WHERE isdeleted AND sfid = ANY($1)`, leads[70:120]) == 5 &&
 			scalar[int](w, `SELECT count(*) FROM admin.approvals WHERE answered_at IS NULL`) == 0
 	})
+}
+
+// A transaction that the engine's waits for, and that waits for the engine's, breaks the engine's off; the piece is done again, and nothing failed.
+func TestWhoCollidesTriesAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sendSmall)
+	w.only("Lead")
+	w.work()
+	w.cycle()
+	lead := w.ids("Lead")[0]
+	converted, err := w.org.ConvertLeadInto(lead, "", "", "")
+	w.must(err)
+	tx, err := w.pool.Begin(t.Context())
+	w.must(err)
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	_, err = tx.Exec(t.Context(), `INSERT INTO mirror.lineage (object, sfid, kind, to_object, to_sfid, via) VALUES ('Lead', $1, 'converted', 'Contact', 'x', 'x')`, lead)
+	w.must(err)
+	cycled := make(chan []models.Run, 1)
+	go func() { cycled <- w.cycle() }()
+	w.until("the engine waits for the other transaction", func() bool {
+		return scalar[bool](w, `SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datname = current_database() AND a.query LIKE 'INSERT INTO mirror.lineage%')`)
+	})
+	_, err = tx.Exec(t.Context(), `SELECT FROM salesforce.lead WHERE sfid = $1 FOR UPDATE`, lead)
+	w.must(err)
+	w.must(tx.Rollback(t.Context()))
+	for _, r := range <-cycled {
+		if r.State != models.RunSucceeded {
+			t.Errorf("the run of %s %s: %s", r.Object, r.State, r.Error)
+		}
+	}
+	if got := scalar[string](w, `SELECT to_sfid FROM mirror.lineage WHERE object = 'Lead' AND sfid = $1`, lead); got != converted.ContactID {
+		t.Errorf("the lead became %s, want %s", got, converted.ContactID)
+	}
+	if n := scalar[int](w, `SELECT count(*) FROM queue.river_job WHERE cardinality(errors) > 0`); n != 0 {
+		t.Errorf("%d pieces of work failed", n)
+	}
 }
 
 // Records that are hidden from the user by sharing cannot be told from purged ones: they count as deleted, and it is said of them that

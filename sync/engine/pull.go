@@ -393,6 +393,10 @@ func (e *Engine) afterPiece(ctx context.Context, cause error, job *rivertype.Job
 	case errors.Is(cause, mirror.ErrStale):
 		// Another worker, thought dead, was faster. What it committed stands; the piece is done again from there.
 		return river.JobSnooze(time.Second)
+	case mirror.Collided(cause):
+		// What a conversion or a merge leads to is written across objects, and people's programs write too. The other transaction went on.
+		e.Log.Info("a piece of work and another transaction waited for each other; it is done again", "kind", job.Kind, "job", job.ID, "error", cause)
+		return river.JobSnooze(100 * time.Millisecond)
 	case salesforce.HaltReason(cause) == salesforce.HaltBudget:
 		return e.waitForBudget(ctx, cause, runs)
 	case salesforce.IsHalting(cause):

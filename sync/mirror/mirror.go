@@ -223,6 +223,10 @@ const (
 	lockOutbox = 0x7464_6d03 // an object's outbox: claiming, settling, and the functions of the pages; taken after lockRows
 )
 
+// Collided tells whether PostgreSQL broke a transaction off because it and another waited for each other. Nothing of it was kept; it is to be
+// done again.
+func Collided(err error) bool { return isState(err, "40P01", "40001") }
+
 // isState tells whether PostgreSQL answered with one of the SQLSTATEs.
 func isState(err error, states ...string) bool {
 	var pgErr *pgconn.PgError
