@@ -339,6 +339,27 @@ func TestAnEditedRowIsDeleted(t *testing.T) {
 	if scalar[int](w, `SELECT count(*) FROM salesforce.lead WHERE sfid = $1`, ids[3]) != 1 {
 		t.Error("the row that was edited there too is not back")
 	}
+	// A row that is deleted while its record is made is deleted there, too: what Salesforce filled in is nobody's edit. Where the deletion
+	// is not allowed, the row is back as that record, and not beside it.
+	made := func(lastname string) (id string, rows int) {
+		w.org.Fault(simorg.Fault{Method: "POST", Path: `composite/sobjects$`, Delay: 700 * time.Millisecond, Count: 1})
+		w.exec(`INSERT INTO salesforce.lead (lastname, company) VALUES ($1, 'Short-lived')`, lastname)
+		_, err := w.models.RequestSync(t.Context(), "test")
+		w.must(err)
+		w.until("the create is under way", func() bool { return scalar[int](w, `SELECT count(*) FROM mirror.outbox WHERE state = 'claimed'`) == 1 })
+		w.exec(`DELETE FROM salesforce.lead WHERE lastname = $1`, lastname)
+		w.cycle()
+		w.cycle()
+		return scalar[string](w, `SELECT max(sfid) FROM mirror.settled WHERE object = 'Lead' AND changed ->> 'lastname' = $1`, lastname),
+			scalar[int](w, `SELECT count(*) FROM salesforce.lead WHERE lastname = $1 AND NOT coalesce(isdeleted, false)`, lastname)
+	}
+	if id, rows := made("Allowed"); w.there("Lead", id, "IsDeleted") != "true" || rows != 0 {
+		t.Errorf("%s was not deleted, or %d rows are left", id, rows)
+	}
+	w.exec(`UPDATE admin.objects SET delete_allowed = false WHERE name = 'Lead'`)
+	if id, rows := made("Forbidden"); w.there("Lead", id, "IsDeleted") != "false" || rows != 1 || scalar[int](w, `SELECT count(*) FROM salesforce.lead WHERE sfid IS NULL`) != 0 {
+		t.Errorf("%s: %d rows, want the one of the record", id, rows)
+	}
 	// A row that Salesforce did not take and that is deleted then leaves nothing that waits.
 	w.exec(`INSERT INTO salesforce.campaign (type) VALUES ('Email')`)
 	w.cycle()

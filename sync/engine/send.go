@@ -1008,10 +1008,15 @@ func (s *sender) changedSince(c mirror.Change, r *remote) string {
 			return ""
 		}
 	}
+	// A row that was deleted before its new record was read for the first time lacks what Salesforce filled in itself.
+	stamp := c.Base["SystemModstamp"]
+	if stamp != nil && same(stamp, r.values["SystemModstamp"]) {
+		return ""
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Base)) {
 		f, ok := s.field(name)
 		there, seen := r.values[name]
-		if ok && seen && f.Updateable && !same(c.Base[name], there) {
+		if ok && seen && f.Updateable && !same(c.Base[name], there) && (stamp != nil || c.Base[name] != nil) {
 			return name
 		}
 	}

@@ -314,6 +314,14 @@ func (s *settlement) restore(ctx context.Context) error {
 		for name, value := range l.cells {
 			base[name] = value
 		}
+		if last.sfid != "" {
+			// A row that was deleted while its record was made had no id yet.
+			id, err := json.Marshal(last.sfid)
+			if err != nil {
+				return err
+			}
+			base["sfid"] = id
+		}
 		stay := l.edits[:len(l.edits)-1]
 		for _, e := range stay {
 			for name := range e.changed {
