@@ -43,8 +43,8 @@ verify: ## Fails if a generated file is not up to date.
 	$(call TOOL,templ) generate -path templates
 	@git diff --exit-code --stat -- 'templates/*_templ.go' || { echo "generated files are not up to date: run make generate and commit"; exit 1; }
 
-race: ## All tests, race detector on, browser tests included.
-	go test -race -count=1 -timeout 20m ./...
+race: ## All tests, race detector on, browser tests included. Four at once in a package, for many wait more than they work.
+	go test -race -count=1 -parallel 4 -timeout 20m ./...
 
 bench: postgresql build ## What capture costs an edit, and the first sync against psql \copy of the same CSV, in one run. ROWS=1000000 for the whole million.
 	go run ./tools/bench -rows $${ROWS:-200000} -rounds $${ROUNDS:-3}

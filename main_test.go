@@ -923,6 +923,21 @@ func TestVerify(t *testing.T) {
 	fails("1 record changed in Salesforce each time", "Contact")
 	rest()
 	people.Wait()
+	// What was deleted there and waits for a yes is no difference that could be mended, but the two are not the same.
+	var contacts []string
+	if err := org.Each("Contact", false, func(f map[string]any) error {
+		id, _ := f["Id"].(string)
+		contacts = append(contacts, id)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range contacts[:15] {
+		if err := org.Delete("Contact", id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fails("15 records that are deleted in Salesforce are kept here", "Contact")
 	i.run("pause")
 	fails("everything is paused")
 }

@@ -20,11 +20,12 @@ type CheckStatus struct {
 	Explained            int64
 	Moving               int64
 	Differing            int64 // records that differ now: found, and not mended since
+	Kept                 int64 // records that are deleted in Salesforce and alive here, until a person says yes, or because one said no
 	Unlooked             int64 // records that differed at first sight beyond those that are looked at one by one, and were not mended since
 }
 
 // Same tells whether the mirror was the same as Salesforce. Of a record that changed there each time it was looked at nobody knows.
-func (c CheckStatus) Same() bool { return !c.Differs() && c.Moving == 0 }
+func (c CheckStatus) Same() bool { return !c.Differs() && c.Moving == 0 && c.Kept == 0 }
 
 // Differs tells whether something differs that could be mended.
 func (c CheckStatus) Differs() bool { return c.Differing > 0 || c.Unlooked > 0 }

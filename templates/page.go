@@ -417,6 +417,9 @@ func checkWords(p Page, c models.CheckStatus) string {
 	if c.Moving > 0 {
 		words = append(words, p.L.N("object.check_moving", c.Moving))
 	}
+	if c.Kept > 0 {
+		words = append(words, p.L.N("object.check_kept", c.Kept))
+	}
 	return strings.Join(words, " ")
 }
 
@@ -437,6 +440,8 @@ func checkChip(p Page, c models.CheckStatus) chip {
 		return chip{"red", "▲", p.L.N("object.check_differs", c.Differing)}
 	case c.Moving > 0:
 		return chip{"amber", "●", p.L.N("object.check_unsure", c.Moving)}
+	case c.Kept > 0:
+		return chip{"amber", "●", p.L.N("object.check_same_but", c.Kept)}
 	}
 	return chip{"green", "✓", p.L.T("object.check_same")}
 }

@@ -85,8 +85,13 @@ func (p *Program) verifyOne(ctx context.Context, db *models.DB, run models.Run, 
 		fmt.Fprintln(p.Out, say("verify.same", "object", run.Object, "n", l.Number(c.Here), "at", c.CheckedAt.UTC().Format(time.RFC3339)))
 		return true, nil
 	}
-	if !c.Differs() {
+	if c.Kept > 0 {
+		fmt.Fprintln(p.Out, run.Object+": "+l.N("verify.kept", c.Kept))
+	}
+	if c.Moving > 0 && !c.Differs() {
 		fmt.Fprintln(p.Out, run.Object+": "+l.N("verify.moving", c.Moving))
+	}
+	if !c.Differs() {
 		return false, nil
 	}
 	differences, err := db.Differences(ctx, run.Object, verifyShown+1)

@@ -11,7 +11,7 @@ import (
 	"github.com/tandem-sync/tandem/sync/simorg"
 )
 
-var small = simorg.Config{Leads: 1800, Contacts: 900, Accounts: 300, Opportunities: 300, Campaigns: 20, CampaignMembers: 600, Tasks: 1500, Events: 500, Users: 20}
+var small = simorg.Config{Leads: 1100, Contacts: 600, Accounts: 120, Opportunities: 100, Campaigns: 20, CampaignMembers: 450, Tasks: 700, Events: 120, Users: 20}
 
 // The first cycle copies everything that the user sees, by REST and by Bulk, and the second changes nothing.
 func TestFirstSyncCopiesTheOrg(t *testing.T) {
