@@ -127,16 +127,18 @@ func (db *DB) ReadSince(ctx context.Context, object string, since time.Time) (re
 	return r.Read, r.Failure, err
 }
 
+const lastChecks = `SELECT object, run_id, checked_at, here, there, ranges, ranges_differ, suspects, refreshed, explained, moving, differing, unlooked, kept FROM mirror.last_checks`
+
 // LastChecks gives what the last comparison of each object found, of those that were compared.
 func (db *DB) LastChecks(ctx context.Context) ([]CheckStatus, error) {
 	var c []CheckStatus
-	return c, db.gorm.WithContext(ctx).Raw(`SELECT object, run_id, checked_at, here, there, ranges, ranges_differ, suspects, refreshed, explained, moving, differing, unlooked FROM mirror.last_checks ORDER BY object`).Scan(&c).Error
+	return c, db.gorm.WithContext(ctx).Raw(lastChecks + ` ORDER BY object`).Scan(&c).Error
 }
 
 // LastCheck gives what the last comparison of an object found; ErrNotFound if there was none.
 func (db *DB) LastCheck(ctx context.Context, object string) (CheckStatus, error) {
 	var c CheckStatus
-	r := db.gorm.WithContext(ctx).Raw(`SELECT object, run_id, checked_at, here, there, ranges, ranges_differ, suspects, refreshed, explained, moving, differing, unlooked FROM mirror.last_checks WHERE object = ?`, object).Scan(&c)
+	r := db.gorm.WithContext(ctx).Raw(lastChecks+` WHERE object = ?`, object).Scan(&c)
 	if r.Error == nil && r.RowsAffected == 0 {
 		return c, ErrNotFound
 	}
