@@ -99,7 +99,7 @@ func (w *world) open() {
 	w.config = engine.Config{
 		Pool: pool, Models: db, Mirror: w.mirror, Log: log, AllowLocalOrg: true,
 		// A long rest: the test says when the next cycle comes.
-		Rest: time.Hour, Tick: 50 * time.Millisecond, Pace: 50 * time.Millisecond, PageRows: 500, BulkAbove: 400, StopWithin: 2 * time.Second,
+		Rest: time.Hour, Tick: 200 * time.Millisecond, Pace: 50 * time.Millisecond, PageRows: 500, BulkAbove: 400, StopWithin: 2 * time.Second,
 	}
 }
 
@@ -184,7 +184,7 @@ func (w *world) until(what string, is func() bool) {
 			w.dump()
 			w.t.Fatalf("waited in vain until %s", what)
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(40 * time.Millisecond)
 	}
 }
 
