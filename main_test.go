@@ -615,9 +615,17 @@ func (b *browser) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, 45*time.Second)
 	defer cancel()
-	if err := chromedp.Do(ctx, steps...); err != nil {
-		b.picture()
-		b.t.Fatalf("%s: %v", what, err)
+	for _, step := range steps {
+		err := chromedp.Do(ctx, step)
+		// A live page may put a new element in the place of the one that was just found, before it is pressed: nothing happened, and a person would not notice.
+		for err != nil && strings.Contains(err.Error(), "with given id") && ctx.Err() == nil {
+			time.Sleep(20 * time.Millisecond)
+			err = chromedp.Do(ctx, step)
+		}
+		if err != nil {
+			b.picture()
+			b.t.Fatalf("%s: %v", what, err)
+		}
 	}
 }
 
