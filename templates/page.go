@@ -408,8 +408,9 @@ func checkWords(p Page, c models.CheckStatus) string {
 	if c.Refreshed > 0 {
 		words = append(words, p.L.N("object.check_refreshed", c.Refreshed))
 	}
-	if c.Explained > 0 {
-		words = append(words, p.L.N("object.check_explained", c.Explained))
+	// What is kept is explained too, and told below in words of its own.
+	if n := c.Explained - c.Kept; n > 0 {
+		words = append(words, p.L.N("object.check_explained", n))
 	}
 	if c.Unlooked > 0 {
 		words = append(words, p.L.N("object.check_unlooked", c.Unlooked))

@@ -88,10 +88,10 @@ func (p *Program) verifyOne(ctx context.Context, db *models.DB, run models.Run, 
 	if c.Kept > 0 {
 		fmt.Fprintln(p.Out, run.Object+": "+l.N("verify.kept", c.Kept))
 	}
-	if c.Moving > 0 && !c.Differs() {
-		fmt.Fprintln(p.Out, run.Object+": "+l.N("verify.moving", c.Moving))
-	}
 	if !c.Differs() {
+		if c.Moving > 0 {
+			fmt.Fprintln(p.Out, run.Object+": "+l.N("verify.moving", c.Moving))
+		}
 		return false, nil
 	}
 	differences, err := db.Differences(ctx, run.Object, verifyShown+1)
